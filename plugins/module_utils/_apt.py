@@ -1,0 +1,284 @@
+# Copyright (c) 2026 airgap.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Packages from the depot's apt repository, and from nowhere else.
+
+Everything goes through apt-get itself, seeing one source only: what the host's other sources would offer
+cannot be fetched beyond the gap, so it must not take part in the resolution either.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from typing import Callable, Dict, NamedTuple, Sequence, Tuple
+from urllib.parse import urlsplit
+
+from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
+
+Run = Callable[[Sequence[str], Dict[str, str]], Tuple[int, str, str]]
+
+HEADER = "Written by airgap.inference.packages; changes made here are lost."
+KEY_FILE = "/etc/apt/keyrings/airgap.asc"
+SOURCE_FILE = "/etc/apt/sources.list.d/airgap.sources"
+CONFIG_FILE = "/etc/apt/apt.conf.d/60airgap"
+PIN_FILE = "/etc/apt/preferences.d/airgap.pref"
+
+ENVIRONMENT = {
+    "LC_ALL": "C.UTF-8",
+    "DEBIAN_FRONTEND": "noninteractive",
+    # Ubuntu's needrestart would restart services, Docker among them, behind the play's back.
+    "NEEDRESTART_MODE": "l",
+}
+INSTALL_OPTIONS = (
+    "-o", "Dpkg::Options::=--force-confdef",
+    "-o", "Dpkg::Options::=--force-confold",
+    "-o", "APT::Get::AutomaticRemove=false",
+)  # fmt: skip
+
+_SIMULATED = re.compile(r"^(Inst|Remv|Conf) (\S+)(?: \[([^\]]+)\])?(?: \((\S+)[^)]*\))?")
+_NOT_FOUND = re.compile(
+    r"^E: (?:Unable to locate package (?P<name>\S+)"
+    r"|Package '(?P<bare>[^']+)' has no installation candidate"
+    r"|Version '(?P<version>[^']+)' for '(?P<versioned>[^']+)' was not found)",
+    re.MULTILINE,
+)
+
+
+class Repository(NamedTuple):
+    """One suite of an apt repository, and what its signature and its TLS are checked with."""
+
+    url: str
+    suite: str
+    component: str
+    key: str
+    ca_path: str | None = None
+    ca: str | None = None
+
+    @property
+    def tls_host(self) -> str | None:
+        parts = urlsplit(self.url)
+        return parts.hostname if parts.scheme == "https" else None
+
+
+class Installed(NamedTuple):
+    """What dpkg knows of a package."""
+
+    version: str
+    working: bool
+    held: bool
+
+
+class Step(NamedTuple):
+    """One thing apt-get says that it would do."""
+
+    verb: str
+    name: str
+    before: str | None
+    after: str | None
+
+
+def wanted_files(repository: Repository) -> dict[str, str | None]:
+    """The files that lead apt to the depot: path and content, or None where a file must not be."""
+    key = repository.key.strip() + "\n"
+    if "BEGIN PGP PUBLIC KEY BLOCK" not in key:
+        raise AirgapError(
+            "repository.key is not an ASCII-armoured OpenPGP public key (no 'BEGIN PGP PUBLIC KEY BLOCK' in it). "
+            "Give the text of the bundle's archive-key.asc."
+        )
+    source = "\n".join(
+        (
+            "# " + HEADER,
+            "Types: deb",
+            "URIs: " + repository.url,
+            "Suites: " + repository.suite,
+            "Components: " + repository.component,
+            "Signed-By: " + KEY_FILE,
+            "",
+        )
+    )
+    pin = f"Explanation: {HEADER}\nPackage: *\nPin: release o=airgap\nPin-Priority: 990\n"
+    files: dict[str, str | None] = {KEY_FILE: key, PIN_FILE: pin, SOURCE_FILE: source, CONFIG_FILE: None}
+    host = repository.tls_host
+    if host:
+        # The depot is a neighbour: a proxy that the host has for other sources does not lead to it.
+        lines = ["// " + HEADER, f'Acquire::https::{host}::Proxy "DIRECT";']
+        if repository.ca_path:
+            lines.append(f'Acquire::https::{host}::CAInfo "{repository.ca_path}";')
+        files[CONFIG_FILE] = "\n".join(lines) + "\n"
+    if repository.ca and repository.ca_path:
+        files[repository.ca_path] = repository.ca
+    return files
+
+
+def installed_packages(run: Run) -> dict[str, Installed]:
+    """All packages that dpkg has a version of, by name and by name:architecture."""
+    fields = "${Package}\t${Architecture}\t${Version}\t${db:Status-Abbrev}\n"
+    rc, out, err = run(["dpkg-query", "-W", "-f", fields], ENVIRONMENT)
+    if rc != 0:
+        raise AirgapError("dpkg-query cannot read the package database: " + (err.strip() or f"exit code {rc}"))
+    found: dict[str, Installed] = {}
+    for line in out.splitlines():
+        name, architecture, version, status = line.split("\t")
+        package = Installed(version, status[1:3] == "i ", status[:1] == "h")
+        if version:
+            found[name + ":" + architecture] = package
+            if name not in found or package.working:
+                found[name] = package
+    return found
+
+
+def lacking(packages: Sequence[str], installed: dict[str, Installed], state: str) -> list[str]:
+    """What apt-get must be asked for so that every wanted package is there."""
+    if state == "latest":
+        return list(packages)
+    wanted = []
+    for package in packages:
+        name, _equals, version = package.partition("=")
+        present = installed.get(name)
+        if present is None or not present.working or (version and present.version != version):
+            wanted.append(package)
+    return wanted
+
+
+def parse_simulation(output: str) -> list[Step]:
+    """The steps in the output of apt-get -s."""
+    steps = []
+    for line in output.splitlines():
+        match = _SIMULATED.match(line)
+        if match:
+            steps.append(Step(match.group(1), match.group(2), match.group(3), match.group(4)))
+    return steps
+
+
+def refusal(steps: Sequence[Step], installed: dict[str, Installed], may_change: Sequence[str]) -> str | None:
+    """Why these steps must not be taken, or None."""
+    removed = ["{} {}".format(step.name, step.before or "") for step in steps if step.verb == "Remv"]
+    if removed:
+        return (
+            "Installing would remove {} from this host, and nothing is removed silently. "
+            "Remove what conflicts yourself (apt-get remove), or leave the package out of the list."
+        ).format(", ".join(name.strip() for name in removed))
+    held = [
+        step.name
+        for step in steps
+        if step.verb == "Inst" and step.name in installed and installed[step.name].held and step.name not in may_change
+    ]
+    if held:
+        return (
+            "Installing would change {}, held on this host by somebody else (apt-mark showhold). "
+            "Release it with apt-mark unhold, or name it in `hold` to take it over."
+        ).format(", ".join(held))
+    return None
+
+
+def explain(doing: str, repository: Repository, output: str) -> str:
+    """A failed apt-get in words that say what to do."""
+    where = f"{repository.url} (suite {repository.suite})"
+    missing = []
+    for match in _NOT_FOUND.finditer(output):
+        versioned = "{}={}".format(match.group("versioned"), match.group("version"))
+        missing.append(match.group("name") or match.group("bare") or versioned)
+    if missing:
+        return (
+            "{}: not in the bundle's packages at {}. Check the spelling; to carry it, add it to bundle_extra_packages "
+            "on the connected side, stage, and import the new bundle."
+        ).format(", ".join(missing), where)
+    lines = [line for line in output.splitlines() if line.startswith(("E: ", "W: "))]
+    unmet = output.partition("The following packages have unmet dependencies:")[2].partition("\nE: ")[0]
+    reason = " ".join(lines) or output.strip()[-600:]
+    if unmet:
+        reason = "unmet dependencies: {}. {}".format(" ".join(unmet.split()), reason)
+    return f"apt-get could not {doing} from {where}: {reason}"
+
+
+class Apt:
+    """apt-get with the depot as its only source; with a private folder it leaves the host as it is."""
+
+    def __init__(self, run: Run, repository: Repository, lock_timeout: int = 60, private: str | None = None):
+        self._run = run
+        self._repository = repository
+        self._lock_timeout = lock_timeout
+        self._environment = dict(ENVIRONMENT)
+        source = SOURCE_FILE
+        if private:
+            source = os.path.join(private, "airgap.sources")
+            self._environment["APT_CONFIG"] = self._write_private(private, source)
+        self._command = [
+            "apt-get", "-q", "-y",
+            "-o", f"DPkg::Lock::Timeout={lock_timeout}",
+            "-o", "Dir::Etc::sourcelist=" + source,
+            "-o", "Dir::Etc::sourceparts=/dev/null",
+            # The host's own package cache describes all its sources: it is left alone.
+            "-o", "Dir::Cache::pkgcache=",
+            "-o", "Dir::Cache::srcpkgcache=",
+        ]  # fmt: skip
+
+    def _write_private(self, private: str, source: str) -> str:
+        """Files as they would be on the host, but in the private folder; returns the APT_CONFIG file."""
+        ca_path = self._repository.ca_path
+        if self._repository.ca:
+            ca_path = os.path.join(private, "ca.pem")
+            _write(ca_path, self._repository.ca)
+        elif ca_path and not os.path.exists(ca_path):
+            raise AirgapError(
+                f"{ca_path} is not on this host yet, so the depot cannot be asked in check mode. "
+                "Give the CA's text as repository.ca as well."
+            )
+        files = wanted_files(self._repository._replace(ca_path=ca_path, ca=None))
+        key = os.path.join(private, "airgap.asc")
+        _write(key, files[KEY_FILE] or "")
+        _write(source, (files[SOURCE_FILE] or "").replace(KEY_FILE, key))
+        for folder in ("lists/partial", "cache/archives/partial"):
+            os.makedirs(os.path.join(private, folder))
+        config = os.path.join(private, "apt.conf")
+        _write(
+            config,
+            # Without the host's own configuration, so that none of its update hooks runs.
+            'Dir::Etc::main "/dev/null";\nDir::Etc::parts "/dev/null";\nAPT::Sandbox::User "root";\n'
+            f'Dir::State::lists "{private}/lists";\nDir::Cache "{private}/cache";\n' + (files[CONFIG_FILE] or ""),
+        )
+        return config
+
+    def update(self) -> None:
+        """Reads the depot's index anew; the lists of other sources stay as they are."""
+        command = self._command + ["-o", "APT::Get::List-Cleanup=0", "-o", "APT::Update::Error-Mode=any", "update"]
+        deadline = time.monotonic() + self._lock_timeout
+        while True:
+            rc, out, err = self._run(command, self._environment)
+            # apt-get waits for dpkg's lock by itself, but not for the one on the lists.
+            if rc == 0 or "Could not get lock" not in err or time.monotonic() > deadline:
+                break
+            time.sleep(1)
+        if rc != 0 or re.search("^(E: |W: Failed to fetch)", err, re.MULTILINE):
+            raise AirgapError(explain("read the index", self._repository, out + err))
+
+    def simulate(self, packages: Sequence[str]) -> list[Step]:
+        rc, out, err = self._run(self._install("-s", packages), self._environment)
+        if rc != 0:
+            raise AirgapError(explain("resolve " + ", ".join(packages), self._repository, out + err))
+        return parse_simulation(out)
+
+    def install(self, packages: Sequence[str]) -> None:
+        rc, out, err = self._run(self._install("--no-remove", packages), self._environment)
+        if rc != 0:
+            raise AirgapError(explain("install " + ", ".join(packages), self._repository, out + err))
+
+    def hold(self, names: Sequence[str]) -> None:
+        rc, out, err = self._run(["apt-mark", "hold"] + list(names), self._environment)
+        if rc != 0:
+            raise AirgapError("apt-mark could not hold {}: {}".format(", ".join(names), (err or out).strip()))
+
+    def _install(self, mode: str, packages: Sequence[str]) -> list[str]:
+        # Held packages and downgrades are judged before, by name; apt-get knows only all or nothing.
+        allowed = ["--allow-change-held-packages"]
+        if any("=" in package for package in packages):
+            allowed.append("--allow-downgrades")
+        options = list(INSTALL_OPTIONS) + allowed + ["--no-install-recommends"]
+        return self._command + options + [mode, "install", "--"] + list(packages)
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)

@@ -1,0 +1,283 @@
+#!/usr/bin/python
+# Copyright (c) 2026 airgap.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: packages
+short_description: Install packages from the depot's repository, and from nowhere else
+version_added: "0.1.0"
+description:
+  - Leads a host's package manager to the depot's signed repository and installs packages from it.
+  - Only that repository is read and resolved against. The host's other sources stay configured as they are,
+    and are neither asked nor used, since they cannot be reached beyond the gap.
+  - Recommended packages are not installed, nothing is ever removed, and a package that somebody else holds is not changed;
+    where apt would do so, the module fails and names the packages.
+  - Check mode asks the depot with a private index and lets apt simulate, so it is right on a host that has never seen the depot.
+author:
+  - airgap.inference contributors (@airgap-inference)
+requirements:
+  - apt 2.0 or newer on the target
+attributes:
+  check_mode:
+    description: Can run in check mode and say truthfully what would change, without changing it.
+    support: full
+  diff_mode:
+    description: Shows the files, and every package with its version, dependencies too.
+    support: full
+  idempotent:
+    description: When run again with the same options and the same repository, changes nothing.
+    support: full
+  platform:
+    description: Systems that the module runs on.
+    support: full
+    platforms: debian
+options:
+  repository:
+    description: The depot's repository.
+    type: dict
+    required: true
+    suboptions:
+      url:
+        description: Where the repository is, an V(https://) or V(file:) URL.
+        type: str
+        required: true
+      suite:
+        description: The suite below C(dists/).
+        type: str
+        default: airgap
+      component:
+        description: The component of the suite.
+        type: str
+        default: main
+      key:
+        description: The ASCII-armoured OpenPGP public key that signs the repository; the text, not a path.
+        type: str
+        required: true
+      ca_path:
+        description:
+          - The file on the host with the CA that vouches for the depot's TLS certificate.
+          - Without it, the host's own trusted CAs decide.
+        type: path
+      ca:
+        description:
+          - The CA's certificate as PEM text. When given, it is written to O(repository.ca_path).
+          - Check mode on a host where O(repository.ca_path) does not exist yet needs it.
+        type: str
+  packages:
+    description: Names of packages, or C(name=version).
+    type: list
+    elements: str
+    default: []
+  state:
+    description:
+      - With V(present), an installed package stays at its version, whatever the bundle carries.
+      - With V(latest), packages are brought to the version that the depot has.
+    type: str
+    choices: [present, latest]
+    default: present
+  hold:
+    description:
+      - Names of packages that only this module may change from now on (C(apt-mark hold)). They must be installed, or in O(packages).
+      - A package that is left out of a later list stays held.
+    type: list
+    elements: str
+    default: []
+  lock_timeout:
+    description: Seconds to wait for another package manager to finish.
+    type: int
+    default: 60
+"""
+
+EXAMPLES = r"""
+- name: Install Docker from the depot
+  airgap.inference.packages:
+    repository:
+      url: https://depot.example.org/packages/debian-trixie
+      key: "{{ lookup('ansible.builtin.file', 'archive-key.asc') }}"
+      ca_path: /etc/airgap/ca.pem
+    packages: [docker.io, docker-cli, docker-compose]
+
+- name: Bring the driver to the bundle's version and hold it there
+  airgap.inference.packages:
+    repository: "{{ airgap_repository }}"
+    packages: [nvidia-open-kernel-dkms, nvidia-smi]
+    hold: [nvidia-open-kernel-dkms, nvidia-smi]
+    state: latest
+"""
+
+RETURN = r"""
+packages:
+  description: Packages that were installed or changed, or would be in check mode; dependencies too.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the package.
+      type: str
+      sample: docker.io
+    before:
+      description: Version before, null when it was not installed.
+      type: str
+    after:
+      description: Version after.
+      type: str
+      sample: 26.1.5+dfsg1-9+b9
+held:
+  description: Packages that were newly held.
+  returned: success
+  type: list
+  elements: str
+files:
+  description: Files that were written or removed.
+  returned: success
+  type: list
+  elements: str
+  sample: [/etc/apt/sources.list.d/airgap.sources]
+"""
+
+import os
+import shutil
+import tempfile
+from typing import Any, Sequence
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.airgap.inference.plugins.module_utils import _apt
+from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
+
+
+def read(path: str) -> str | None:
+    if not os.path.exists(path):
+        return None
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def write(module: AnsibleModule, path: str, content: str | None) -> None:
+    if content is None:
+        os.unlink(path)
+        return
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    temporary = os.path.join(module.tmpdir, os.path.basename(path))
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(content)
+    # apt reads as its own user, whatever the umask of this connection.
+    os.chmod(temporary, 0o644)
+    module.atomic_move(temporary, path)
+
+
+def converge(module: AnsibleModule, run: _apt.Run) -> dict[str, Any]:
+    params = module.params
+    repository = _apt.Repository(**params["repository"])
+    wanted = _apt.wanted_files(repository)
+    present = {path: read(path) for path in wanted}
+    files = sorted(path for path in wanted if wanted[path] != present[path])
+    diff: list[dict[str, str]] = [
+        {"before_header": path, "after_header": path, "before": present[path] or "", "after": wanted[path] or ""}
+        for path in files
+    ]
+
+    installed = _apt.installed_packages(run)
+    ask = _apt.lacking(params["packages"], installed, params["state"])
+    steps: list[_apt.Step] = []
+    private = None
+    try:
+        if module.check_mode:
+            private = tempfile.mkdtemp(prefix="airgap-packages-", dir=module.tmpdir)
+        else:
+            for path in files:
+                write(module, path, wanted[path])
+        if ask or files:
+            apt = _apt.Apt(run, repository, params["lock_timeout"], private)
+            apt.update()
+            steps = apt.simulate(ask) if ask else []
+            reason = _apt.refusal(steps, installed, params["hold"])
+            if reason:
+                raise AirgapError(reason)
+            if steps and not module.check_mode:
+                apt.install(ask)
+    finally:
+        if private:
+            shutil.rmtree(private)
+
+    after = {step.name: step.after for step in steps if step.after}
+    changes = [
+        {"name": name, "before": installed[name].version if name in installed else None, "after": after[name]}
+        for name in sorted(after)
+    ]
+    held = hold(module, run, repository, installed, after)
+    if changes or held:
+        diff.append(
+            {
+                "before_header": "packages",
+                "after_header": "packages",
+                "before": "".join("{name} {before}\n".format(**change) for change in changes if change["before"]),
+                "after": "".join("{name} {after}\n".format(**change) for change in changes)
+                + "".join(name + " held\n" for name in held),
+            }
+        )
+    return {"changed": bool(files or steps or held), "files": files, "packages": changes, "held": held, "diff": diff}
+
+
+def hold(
+    module: AnsibleModule,
+    run: _apt.Run,
+    repository: _apt.Repository,
+    installed: dict[str, _apt.Installed],
+    after: dict[str, str | None],
+) -> list[str]:
+    names = module.params["hold"]
+    absent = [name for name in names if name not in installed and name not in after]
+    if absent:
+        raise AirgapError(
+            "hold names {}, which is not installed. Add it to packages, or leave it out of hold.".format(
+                ", ".join(absent)
+            )
+        )
+    held = [name for name in names if not (name in installed and installed[name].held)]
+    if held and not module.check_mode:
+        _apt.Apt(run, repository).hold(held)
+    return held
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "repository": {
+                "type": "dict",
+                "required": True,
+                "options": {
+                    "url": {"type": "str", "required": True},
+                    "suite": {"type": "str", "default": "airgap"},
+                    "component": {"type": "str", "default": "main"},
+                    "key": {"type": "str", "required": True, "no_log": False},
+                    "ca_path": {"type": "path"},
+                    "ca": {"type": "str"},
+                },
+            },
+            "packages": {"type": "list", "elements": "str", "default": []},
+            "state": {"type": "str", "choices": ["present", "latest"], "default": "present"},
+            "hold": {"type": "list", "elements": "str", "default": []},
+            "lock_timeout": {"type": "int", "default": 60},
+        },
+        supports_check_mode=True,
+    )
+
+    def run(command: Sequence[str], environment: dict[str, str]) -> tuple[int, str, str]:
+        return module.run_command(list(command), environ_update=environment)
+
+    if not module.get_bin_path("apt-get"):
+        module.fail_json(
+            msg="There is no apt-get on this host. This module supports the Debian family (Debian, Ubuntu); hosts with dnf are not supported yet."
+        )
+    try:
+        module.exit_json(**converge(module, run))
+    except AirgapError as error:
+        module.fail_json(msg=str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+# Copyright (c) 2026 airgap.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""SHA-256 of files: many at a time, and while copying, so that no byte is read twice.
+
+hashlib releases the interpreter's lock, so threads use every core.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
+
+CHUNK = 1024 * 1024
+
+
+class Tree(NamedTuple):
+    """What lies under a directory: the size of each regular file, and what has no place there."""
+
+    files: Dict[str, int]
+    strange: Dict[str, str]
+
+
+def default_workers() -> int:
+    """As many threads as this process may use cores."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def sha256_bytes(data: bytes) -> str:
+    """The SHA-256 of bytes at hand, in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: str) -> str:
+    """The SHA-256 of one regular file, in hex. A link in the last place is not followed."""
+    digest = hashlib.sha256()
+    buffer = bytearray(CHUNK)
+    view = memoryview(buffer)
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0) as handle:
+        while True:
+            read = handle.readinto(buffer)
+            if not read:
+                return digest.hexdigest()
+            digest.update(view[:read])
+
+
+def sha256_files(root: str, sizes: Dict[str, int], workers: Optional[int] = None) -> Dict[str, Union[str, OSError]]:
+    """The SHA-256 of each file below root; a file that cannot be read has its error instead.
+
+    The largest come first, so that no core waits at the end for one big file.
+    """
+
+    def one(path: str) -> Tuple[str, Union[str, OSError]]:
+        try:
+            return path, sha256_file(os.path.join(root, path))
+        except OSError as error:
+            return path, error
+
+    order = sorted(sizes, key=lambda path: sizes[path], reverse=True)
+    with ThreadPoolExecutor(max_workers=max(1, workers or default_workers())) as pool:
+        return dict(pool.map(one, order))
+
+
+def copy_with_sha256(source: str, target: str) -> Tuple[str, int]:
+    """Copy a file's bytes and return their SHA-256 and number. The target appears whole or not at all."""
+    digest = hashlib.sha256()
+    buffer = bytearray(CHUNK)
+    view = memoryview(buffer)
+    size = 0
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    part = partial_name(target)
+    with open(source, "rb", buffering=0) as reader, open(part, "wb", buffering=0) as writer:
+        while True:
+            read = reader.readinto(buffer)
+            if not read:
+                break
+            digest.update(view[:read])
+            written = 0
+            while written < read:
+                written += writer.write(view[written:read]) or 0
+            size += read
+    os.chmod(part, 0o644)
+    os.replace(part, target)
+    return digest.hexdigest(), size
+
+
+def partial_name(target: str) -> str:
+    """The name that a file has until it is whole."""
+    return os.path.join(os.path.dirname(target), f".{os.path.basename(target)}.part")
+
+
+def write_if_changed(path: str, data: bytes, mode: int = 0o644) -> bool:
+    """Write a small file in one step, unless it already says the same."""
+    try:
+        with open(path, "rb") as handle:
+            if handle.read() == data:
+                return False
+    except FileNotFoundError:
+        pass
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    part = partial_name(path)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode), "wb") as handle:
+        handle.write(data)
+    os.chmod(part, mode)
+    os.replace(part, path)
+    return True
+
+
+def scan(root: str) -> Tree:
+    """Everything below root, without following any link. An unreadable directory is an OSError."""
+    files: Dict[str, int] = {}
+    strange: Dict[str, str] = {}
+    pending: List[str] = [""]
+    while pending:
+        directory = pending.pop()
+        with os.scandir(os.path.join(root, directory)) as entries:
+            for entry in entries:
+                path = f"{directory}/{entry.name}" if directory else entry.name
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISDIR(status.st_mode):
+                    pending.append(path)
+                elif stat.S_ISREG(status.st_mode):
+                    files[path] = status.st_size
+                else:
+                    strange[path] = _kind(status.st_mode)
+    return Tree(files, strange)
+
+
+def remove_files(root: str, paths: Iterable[str], on_remove: Optional[Callable[[str], None]] = None) -> None:
+    """Remove files below root, and the directories that this leaves empty."""
+    for path in paths:
+        os.unlink(os.path.join(root, path))
+        if on_remove:
+            on_remove(path)
+        parent = os.path.dirname(path)
+        while parent:
+            try:
+                os.rmdir(os.path.join(root, parent))
+            except OSError:
+                break
+            parent = os.path.dirname(parent)
+
+
+def _kind(mode: int) -> str:
+    kinds = (
+        (stat.S_ISLNK, "a symbolic link"),
+        (stat.S_ISFIFO, "a pipe"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a character device"),
+        (stat.S_ISBLK, "a block device"),
+    )
+    return next((name for test, name in kinds if test(mode)), "not a regular file")

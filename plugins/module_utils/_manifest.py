@@ -1,0 +1,249 @@
+# Copyright (c) 2026 airgap.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The manifest of a bundle: the one list of what exists.
+
+Reading is strict. What comes from a drive is not trusted: every fault is an AirgapError that names it, and
+no path that is returned can leave the bundle.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Dict, List, NamedTuple, Union
+
+from ansible_collections.airgap.inference.plugins.module_utils._digest import Tree
+from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+SIGNATURE = "manifest.json.sig"
+
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
+
+# What each artifact must say. "path" and "name" are strings that may be used in a path; "text" never is.
+_ARTIFACTS: Dict[str, Dict[str, str]] = {
+    "packages": {
+        "distribution": "name",
+        "release": "name",
+        "architecture": "name",
+        "directory": "path",
+        "suite": "name",
+        "component": "name",
+        "key": "path",
+        "packages": "packages",
+    },
+    "images": {"name": "text", "repository": "text", "digest": "digest", "size": "size"},
+    "models": {
+        "name": "name",
+        "revision": "name",
+        "digest": "sha256",
+        "source": "text",
+        "directory": "path",
+        "size": "size",
+        "files": "size",
+    },
+}
+
+
+class File(NamedTuple):
+    """One file of the bundle."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+class Manifest(NamedTuple):
+    """A manifest that was found sound."""
+
+    site: str
+    created: str
+    created_by: str
+    files: List[File]
+    artifacts: Dict[str, Any]
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with a bundle."""
+
+    path: str
+    problem: str
+
+
+def path_fault(path: Any) -> Union[str, None]:
+    """Why this cannot be the path of a file below a root, or None."""
+    if not isinstance(path, str) or not path:
+        return "is not a path"
+    if _CONTROL.search(path):
+        return "has a control character or a backslash"
+    if len(path) > 4096:
+        return "is longer than 4096 characters"
+    if not path.isprintable():
+        return "has characters that cannot be shown"
+    if path.startswith("/"):
+        return "is absolute"
+    if any(part in ("", ".", "..") for part in path.split("/")):
+        return "leaves the bundle or is not in its plain form"
+    return None
+
+
+def parse(data: bytes) -> Manifest:
+    """Read a manifest, or say what is wrong with it."""
+    try:
+        document = json.loads(data.decode("utf-8"), object_pairs_hook=_no_duplicates, parse_constant=_no_constants)
+    except (ValueError, RecursionError) as error:
+        raise AirgapError(f"{MANIFEST} cannot be read: {error}.") from error
+    if not isinstance(document, dict):
+        raise AirgapError(f"{MANIFEST} is not a JSON object.")
+    if document.get("format") != FORMAT or isinstance(document.get("format"), bool):
+        raise AirgapError(
+            f"{MANIFEST} has format {_shown(document.get('format'))}; this collection reads format {FORMAT}. Use the collection that travels in the bundle."
+        )
+    for key in ("site", "created", "created_by"):
+        _text(document, key, MANIFEST)
+    files = document.get("files")
+    if not isinstance(files, list):
+        raise AirgapError(f"{MANIFEST}: 'files' is not a list.")
+    return Manifest(
+        document["site"],
+        document["created"],
+        document["created_by"],
+        _files(files),
+        _artifacts(document.get("artifacts")),
+    )
+
+
+def render(manifest: Manifest) -> bytes:
+    """The manifest as bytes: the same content always gives the same bytes."""
+    document = {
+        "format": FORMAT,
+        "site": manifest.site,
+        "created": manifest.created,
+        "created_by": manifest.created_by,
+        "files": [file._asdict() for file in sorted(manifest.files)],
+        "artifacts": manifest.artifacts,
+    }
+    return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode("utf-8")
+
+
+def compare_tree(manifest: Manifest, tree: Tree) -> List[Problem]:
+    """What the directory has that the manifest lacks, and the reverse."""
+    problems = [Problem(printable(path), f"is {kind}; a bundle holds regular files only") for path, kind in tree.strange.items()]
+    listed = {file.path: file for file in manifest.files}
+    for path in tree.files:
+        if path not in listed and path not in (MANIFEST, SIGNATURE):
+            problems.append(Problem(printable(path), "is in the bundle but not in its manifest"))
+    for path, file in listed.items():
+        if path not in tree.files:
+            if path not in tree.strange:
+                problems.append(Problem(path, "is missing"))
+        elif tree.files[path] != file.size:
+            problems.append(Problem(path, f"has {tree.files[path]} bytes, the manifest says {file.size}"))
+    return sorted(problems)
+
+
+def compare_digests(manifest: Manifest, found: Dict[str, Union[str, OSError]]) -> List[Problem]:
+    """The files whose content is not what the manifest says."""
+    problems = []
+    for file in manifest.files:
+        digest = found.get(file.path, file.sha256)
+        if isinstance(digest, OSError):
+            problems.append(Problem(file.path, f"cannot be read: {digest.strerror or digest}"))
+        elif digest != file.sha256:
+            problems.append(Problem(file.path, f"has the SHA-256 {digest}, the manifest says {file.sha256}"))
+    return sorted(problems)
+
+
+def printable(path: str) -> str:
+    """A file name as it can be shown: names on a drive may be anything."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in path)
+
+
+def _files(items: List[Any]) -> List[File]:
+    files: Dict[str, File] = {}
+    for item in items:
+        if not isinstance(item, dict):
+            raise AirgapError(f"{MANIFEST}: an entry of 'files' is not an object: {_shown(item)}.")
+        path: Any = item.get("path")
+        fault = path_fault(path)
+        if fault:
+            raise AirgapError(f"{MANIFEST}: the path {_shown(path)} {fault}.")
+        if path in files:
+            raise AirgapError(f"{MANIFEST}: {path} is listed twice.")
+        if path in (MANIFEST, SIGNATURE):
+            raise AirgapError(f"{MANIFEST}: it lists {path}, which cannot vouch for itself.")
+        _field(item, "size", "size", f"{MANIFEST}: {path}")
+        _field(item, "sha256", "sha256", f"{MANIFEST}: {path}")
+        files[path] = File(path, item["size"], item["sha256"])
+    return sorted(files.values())
+
+
+def _artifacts(artifacts: Any) -> Dict[str, Any]:
+    if not isinstance(artifacts, dict):
+        raise AirgapError(f"{MANIFEST}: 'artifacts' is not an object.")
+    for kind, fields in _ARTIFACTS.items():
+        items = artifacts.get(kind)
+        if not isinstance(items, list):
+            raise AirgapError(f"{MANIFEST}: 'artifacts.{kind}' is not a list.")
+        for number, item in enumerate(items):
+            where = f"{MANIFEST}: artifacts.{kind}[{number}]"
+            if not isinstance(item, dict):
+                raise AirgapError(f"{where} is not an object.")
+            for key, what in fields.items():
+                _field(item, key, what, where)
+    controller = artifacts.get("controller")
+    if not isinstance(controller, dict):
+        raise AirgapError(f"{MANIFEST}: 'artifacts.controller' is not an object.")
+    return artifacts
+
+
+def _field(item: Dict[str, Any], key: str, what: str, where: str) -> None:
+    value = item.get(key)
+    if what == "size":
+        good = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+    elif what == "sha256":
+        good = isinstance(value, str) and bool(_SHA256.match(value))
+    elif what == "digest":
+        good = isinstance(value, str) and value.startswith("sha256:") and bool(_SHA256.match(value[7:]))
+    elif what == "path":
+        good = path_fault(value) is None
+    elif what == "name":
+        good = isinstance(value, str) and bool(_NAME.match(value))
+    elif what == "packages":
+        good = isinstance(value, list) and all(isinstance(package, dict) for package in value)
+        for package in value if good and isinstance(value, list) else ():
+            for name in ("name", "version", "architecture"):
+                _text(package, name, f"{where}.packages")
+    else:
+        _text(item, key, where)
+        good = True
+    if not good:
+        raise AirgapError(f"{where}: '{key}' is {_shown(value)}, which is not a {what}.")
+
+
+def _text(item: Dict[str, Any], key: str, where: str) -> None:
+    value = item.get(key)
+    if not isinstance(value, str) or not value or _CONTROL.search(value) or not value.isprintable():
+        raise AirgapError(f"{where}: '{key}' is {_shown(value)}, which is not a line of text.")
+
+
+def _shown(value: Any) -> str:
+    text = ascii(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def _no_duplicates(pairs: Any) -> Dict[str, Any]:
+    result: Dict[str, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            raise ValueError(f"the key {key!a} stands twice in one object")
+        result[key] = value
+    return result
+
+
+def _no_constants(name: str) -> Any:
+    raise ValueError(f"{name} is not a value of a manifest")

@@ -1,0 +1,65 @@
+# Copyright (c) 2026 airgap.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Signatures by ``ssh-keygen -Y``: any SSH key signs, a file of allowed signers decides."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import List
+
+from ansible_collections.airgap.inference.plugins.module_utils._command import last_words, run
+from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
+
+NAMESPACE = "airgap-bundle"
+
+
+def sign(data: bytes, key: str, namespace: str = NAMESPACE) -> bytes:
+    """The signature of data. A passphrase, an agent or a touch is between ssh-keygen and its user."""
+    if not os.path.isfile(key):
+        raise AirgapError(
+            f"The signing key {key} is not there; name the path of an SSH private key (or of a public key that the agent holds)."
+        )
+    result = run(["ssh-keygen", "-q", "-Y", "sign", "-n", namespace, "-f", key], stdin=data)
+    if result.rc != 0 or b"BEGIN SSH SIGNATURE" not in result.stdout:
+        raise AirgapError(f"ssh-keygen did not sign with {key}: {last_words(result)}")
+    return result.stdout
+
+
+def verify(data: bytes, signature: str, allowed_signers: str, namespace: str = NAMESPACE) -> str:
+    """The identity that signed data, as the file of allowed signers names it; an error says why nobody did."""
+    if not os.path.isfile(signature):
+        raise AirgapError(f"The bundle is not signed: {signature} is missing.")
+    if not os.path.isfile(allowed_signers):
+        raise AirgapError(
+            f"The file of allowed signers {allowed_signers} is missing; write one line '<identity> <public key>' for each key that may sign bundles."
+        )
+    found = run(["ssh-keygen", "-Y", "find-principals", "-s", signature, "-f", allowed_signers])
+    identities = _identities(found.stdout)
+    if not identities:
+        raise AirgapError(
+            f"The bundle is signed by {_signer(data, signature, namespace)}, whom {allowed_signers} does not allow. "
+            "Nothing was taken from it. If that key is right, add it to that file on this machine, never from the drive."
+        )
+    reasons = []
+    for identity in identities:
+        checked = run(["ssh-keygen", "-Y", "verify", "-n", namespace, "-I", identity, "-f", allowed_signers, "-s", signature], stdin=data)
+        if checked.rc == 0:
+            return identity
+        reasons.append(last_words(checked, 3))
+    raise AirgapError(
+        f"The seal does not hold: the signature {signature} of {', '.join(identities)} is not valid for this manifest "
+        f"and the purpose '{namespace}' ({'; '.join(dict.fromkeys(reasons))}). Nothing was taken from the bundle; carry it again."
+    )
+
+
+def _identities(output: bytes) -> List[str]:
+    return [name for name in re.split(r"[,\n]", output.decode("utf-8", "replace")) if name.strip()]
+
+
+def _signer(data: bytes, signature: str, namespace: str) -> str:
+    """The fingerprint of the key in a signature: what a person can compare."""
+    said = run(["ssh-keygen", "-Y", "check-novalidate", "-n", namespace, "-s", signature], stdin=data)
+    match = re.search(rb"SHA256:[A-Za-z0-9+/]+", said.stdout)
+    return f"the key {match.group(0).decode()}" if match else f"an unknown key ({last_words(said, 1)})"

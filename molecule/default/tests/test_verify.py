@@ -1,0 +1,75 @@
+# Copyright (c) 2026 airgap.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``verify`` passes on a good host and fails on one that only looks good."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import site_under_test
+from site_under_test import run_playbook
+from testinfra.host import Host
+
+INSTANCE = {
+    "engine": "vllm",
+    "image": "docker.io/vllm/vllm-openai-cpu:v0.32.0",
+    "gpus": 1,
+    "options": {"max_model_len": 512, "enforce_eager": True},
+    "environment": {"VLLM_CPU_KVCACHE_SPACE": "1"},
+}
+
+
+def test_a_good_host_passes() -> None:
+    run = run_playbook("verify")
+    assert run.status == 0, run.output
+    assert "streamed" in run.output
+
+
+def test_a_wrong_key_fails(bastion: Host) -> None:
+    bastion.check_output("sh -c %s", "umask 077; echo not-the-key > /etc/airgap/wrong.key")
+    run = run_playbook("verify", acceptance_api_key_file="/etc/airgap/wrong.key")
+    assert run.status != 0
+    assert "401" in run.output
+    assert "not-the-key" not in run.output
+
+
+@pytest.mark.usefixtures("broken_engine")
+def test_an_engine_that_is_healthy_but_cannot_generate_fails() -> None:
+    """Head size 16 on the CPU engine: /health answers, the first completion ends the engine."""
+    run = run_playbook("verify", airgap_instances=[{**INSTANCE, "name": "chat", "model": "tiny-broken"}])
+    assert run.status != 0, run.output
+    assert "generat" in run.output
+
+
+@pytest.fixture
+def broken_engine() -> object:
+    """Deploy the model that cannot generate in place of the good one; afterwards the good one again."""
+    broken = run_playbook("deploy", airgap_instances=[{**INSTANCE, "name": "chat", "model": "tiny-broken"}])
+    assert broken.status != 0, "deploy let an engine through that cannot generate"
+    assert "generat" in broken.output, broken.output
+    yield
+    mended = run_playbook("deploy")
+    assert mended.status == 0, mended.output
+
+
+def test_the_curl_line_of_the_readme_works() -> None:
+    """The answer as a client gets it, streamed, with the site's CA and the key from a file."""
+    lab = site_under_test.lab_paths()
+    authority = Path(lab["directory"]) / "ca.pem"
+    authority.write_text(site_under_test.lab_host("bastion").file("/srv/airgap/ca.pem").content_string)
+    body = json.dumps(
+        {"model": "tiny", "stream": True, "max_tokens": 8, "messages": [{"role": "user", "content": "hi"}]}
+    )
+    line = (
+        f"curl -sSN --fail-with-body --cacert {authority} --resolve gpu1:443:{lab['addresses']['gpu1']} "
+        f"-H @{lab['directory']}/client.header -H 'Content-Type: application/json' "
+        f"-d {shlex.quote(body)} https://gpu1/v1/chat/completions"
+    )
+    streamed = subprocess.run(shlex.split(line), check=True, stdout=subprocess.PIPE, text=True).stdout
+    assert streamed.count("data: ") > 2
+    assert streamed.rstrip().endswith("data: [DONE]")

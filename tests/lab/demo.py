@@ -1,0 +1,119 @@
+# Copyright (c) 2026 airgap.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The whole way once, on one machine: stage, carry, bootstrap, import, deploy, verify, ask.
+
+The connected side is this machine. The isolated side is two containers on a network with no way out: from the
+moment the drive is mounted in the bastion, every command runs there, as an engineer would type it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Iterator
+
+import site_description
+
+REPOSITORY = site_description.REPOSITORY
+NAME = "demo"
+QUESTION = "Which way did this answer come?"
+
+
+class Way:
+    """The steps of the demo, counted and timed."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, name: str, said: str) -> Iterator[None]:
+        """Say what begins, and how long it took."""
+        print(f"\n\033[1m[{len(self.seconds) + 1}/{self.total}] {name}: {said}\033[0m", flush=True)
+        start = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - start
+        print(f"      {name} took {self.seconds[name]:.0f} s", flush=True)
+
+
+def on_this_machine(*command: str, **environment: str) -> None:
+    """Run a command here; its failure ends the demo."""
+    print(f"      $ {shlex.join(command)}", flush=True)
+    subprocess.run(command, check=True, cwd=REPOSITORY, env={**os.environ, **environment})
+
+
+def on_the_bastion(container: str, *command: str) -> None:
+    """Run a command on the bastion, beyond the gap; its failure ends the demo."""
+    print(f"      bastion$ {shlex.join(command)}", flush=True)
+    subprocess.run(["docker", "exec", container, *command], check=True)
+
+
+def question(lab: dict[str, Any], bastion: str) -> list[str]:
+    """A curl command line that asks from this machine; the key is read from a file, never in the line."""
+    authority = Path(lab["directory"]) / "ca.pem"
+    authority.write_bytes(
+        subprocess.run(
+            ["docker", "exec", bastion, "cat", "/srv/airgap/ca.pem"], check=True, stdout=subprocess.PIPE
+        ).stdout
+    )
+    body = {"model": "tiny", "max_tokens": 24, "messages": [{"role": "user", "content": QUESTION}]}
+    return [
+        *("curl", "--silent", "--show-error", "--fail-with-body"),
+        *("--cacert", str(authority), "--resolve", f"gpu1:443:{lab['addresses']['gpu1']}"),
+        *("--header", f"@{lab['directory']}/client.header", "--header", "Content-Type: application/json"),
+        *("--data", json.dumps(body), "https://gpu1/v1/chat/completions"),
+    ]
+
+
+def main() -> None:
+    """Go the whole way."""
+    way = Way(7)
+    lab_command = (sys.executable, "tests/lab/lab.py")
+    with way.step("lab", "images, packages, models and hosts that stand for a site (built once, then cached)"):
+        on_this_machine(*lab_command, "build")
+        on_this_machine(*lab_command, "up", "--name", NAME)
+    lab = site_description.lab_paths(NAME)
+    bastion: str = lab["containers"]["bastion"]
+    site = Path(lab["drive"]) / "site"
+    key = site_description.client_key(Path(lab["directory"]))
+    site_description.write_site(lab, key, site)
+    site_description.give_key_to_bastion(lab, key)
+
+    with way.step("stage", "on the connected side: resolve, fetch and seal the bundle"):
+        stage = str(Path(sys.executable).with_name("ansible-playbook"))
+        on_this_machine(stage, "-i", str(site), "airgap.inference.stage")
+    with way.step("bootstrap", "the drive is in the bastion: its controller comes from the bundle alone"):
+        on_the_bastion(bastion, "sh", "/media/airgap/bundle/bootstrap")
+    playbook = ("/opt/airgap/bin/ansible-playbook", "-i", "/media/airgap/site")
+    with way.step("import", "check the seal and every file, publish packages, images and models"):
+        on_the_bastion(bastion, *playbook, "airgap.inference.import")
+    with way.step("deploy", "converge the GPU host over SSH: driver, runtime, model, engine, gateway"):
+        on_the_bastion(bastion, *playbook, "airgap.inference.deploy")
+    with way.step("verify", "prove it from a client's seat"):
+        on_the_bastion(bastion, *playbook, "airgap.inference.verify")
+    with way.step("ask", "a question from this machine, as a client would"):
+        ask = question(lab, bastion)
+        answer = json.loads(subprocess.run(ask, check=True, stdout=subprocess.PIPE).stdout)
+    (Path(lab["directory"]) / "demo-timings.json").write_text(json.dumps(way.seconds, indent=2) + "\n")
+
+    content = answer["choices"][0]["message"]["content"]
+    print(f"\nAsked:    {QUESTION}")
+    print(f"Answered: {content!r}   (random weights: the way is real, the words are not)")
+    print(f"Address:  https://gpu1/v1 at {lab['addresses']['gpu1']}")
+    print(f"All of it took {sum(way.seconds.values()) / 60:.1f} minutes. Ask again:\n\n  {shlex.join(ask)}\n")
+    print("The lab keeps running. `make demo` again changes nothing; `make demo-down` ends it.")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except subprocess.CalledProcessError as error:
+        command = shlex.join(map(str, error.cmd))
+        sys.exit(f"\nThe demo stops here: `{command}` ended with status {error.returncode}; its words are above.")

@@ -1,0 +1,54 @@
+# Copyright (c) 2026 airgap.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a depot holds, in the form that the roles of the hosts use."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ansible_collections.airgap.inference.plugins.module_utils import _manifest
+from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
+
+
+def read(directory: str) -> dict[str, Any]:
+    """The published manifest by names, with the keys that sign the package repositories."""
+    try:
+        with open(os.path.join(directory, _manifest.MANIFEST), "rb") as handle:
+            manifest = _manifest.parse(handle.read())
+        packages = manifest.artifacts["packages"]
+        keys = {item["directory"]: _text(os.path.join(directory, item["key"])) for item in packages}
+    except OSError as error:
+        raise AirgapError(
+            f"The depot has nothing to give: {error.filename} cannot be read ({error.strerror}). "
+            "Run the playbook airgap.inference.import first; it publishes a bundle there."
+        ) from error
+    return {
+        "site": manifest.site,
+        "created": manifest.created,
+        "images": {
+            item["name"]: {"reference": f"{item['repository']}@{item['digest']}", "digest": item["digest"]}
+            for item in manifest.artifacts["images"]
+        },
+        "models": {
+            item["name"]: {name: item[name] for name in ("revision", "digest", "size")}
+            for item in manifest.artifacts["models"]
+        },
+        "packages": packages,
+        "keys": keys,
+        "repositories": {
+            f"{item['distribution']}-{item['release']}-{item['architecture']}": {
+                "path": item["directory"],
+                "suite": item["suite"],
+                "component": item["component"],
+                "key": keys[item["directory"]],
+            }
+            for item in packages
+        },
+    }
+
+
+def _text(path: str) -> str:
+    with open(path, encoding="ascii", errors="replace") as handle:
+        return handle.read()

@@ -1,0 +1,60 @@
+# Copyright (c) 2026 airgap.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Debian's mirror as this machine's own apt knows it, and roots made from it."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from airgap_lab import cache
+from airgap_lab.console import LabError, run
+
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+
+def sources(release: str) -> list[dict[str, str]]:
+    """Another release of Debian on the machine's mirrors: deb822 fields as data."""
+    listed = run(["apt-get", "indextargets", "--format", "$(LABEL)|$(REPO_URI)", "Created-By: Packages"])
+    mirrors: dict[str, str] = {}
+    for line in listed.splitlines():
+        label, _separator, uri = line.partition("|")
+        mirrors.setdefault(label, uri)
+    if "Debian" not in mirrors:
+        raise LabError("apt lists no Debian mirror on this machine; run `apt-get update` and try again")
+    suites = {"Debian": f"{release} {release}-updates", "Debian-Security": f"{release}-security"}
+    return [
+        {"uris": mirrors[label], "suites": suites[label], "components": "main", "signed_by": KEYRING}
+        for label in ("Debian", "Debian-Security")
+        if label in mirrors
+    ]
+
+
+def _source_lines(release: str) -> list[str]:
+    return [
+        "deb [signed-by={}] {} {} {}".format(source["signed_by"], source["uris"], suite, source["components"])
+        for source in sources(release)
+        for suite in source["suites"].split()
+    ]
+
+
+def bootstrap(release: str, include: Sequence[str], hooks: Sequence[str], target: Path, step: str) -> None:
+    """An empty root with the named packages, as a tar archive; every hook runs in the finished root."""
+    command = [
+        "mmdebstrap", "--variant=apt", "--architectures=amd64", "--mode=root",
+        "--include=" + ",".join(include),
+        "--aptopt=Apt::Install-Recommends false",
+        "--dpkgopt=path-exclude=/usr/share/man/*",
+        "--dpkgopt=path-exclude=/usr/share/doc/*",
+        "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+        "--dpkgopt=path-exclude=/usr/share/locale/*",
+    ]  # fmt: skip
+    command += ["--customize-hook=" + hook for hook in hooks]
+    command += [release, str(target), *_source_lines(release)]
+    run(command, cache.log(step), {"TMPDIR": str(_temporary())})
+
+
+def _temporary() -> Path:
+    folder = cache.root() / "tmp"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,160 @@
+# Copyright (c) 2026 airgap.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The weights of a model directory, as the headers of its safetensors files describe them. No weight is ever read."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, NamedTuple
+
+from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
+from ansible_collections.airgap.inference.plugins.module_utils._json import open_regular, parse_object, read_object
+
+INDEX = "model.safetensors.index.json"
+MAX_INDEX = 64 * 1024 * 1024
+# The format allows 100 MB; a shard with 100,000 tensors needs 15 MB.
+MAX_HEADER = 32 * 1024 * 1024
+MAX_SIZE = 2**62
+
+# Bits of one element.
+_BITS = {
+    "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
+    "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
+    "I16": 16, "U16": 16, "F16": 16, "BF16": 16,
+    "I32": 32, "U32": 32, "F32": 32,
+    "I64": 64, "U64": 64, "F64": 64, "C64": 64,
+}  # fmt: skip
+
+
+class Header(NamedTuple):
+    """What one file holds."""
+
+    tensors: set[str]
+    elements: int
+    bytes_by_dtype: dict[str, int]
+
+
+def describe(directory: str) -> dict[str, Any]:
+    """The files, bytes and elements of all weights; every shard that the index names must be there and whole."""
+    present = sorted(name for name in os.listdir(directory) if name.endswith(".safetensors"))
+    expected = _index(directory)
+    files = sorted(expected) if expected else present
+    missing = [name for name in files if name not in present]
+    if missing:
+        raise AirgapError(
+            f"{directory} lacks {len(missing)} of the {len(files)} weight files that its {INDEX} names: {_some(missing)}. Fetch the model again"
+        )
+    elements = 0
+    by_dtype: dict[str, int] = {}
+    for name in files:
+        header = read_header(os.path.join(directory, name))
+        lost = expected.get(name, set()) - header.tensors
+        if lost:
+            raise AirgapError(
+                f"{os.path.join(directory, name)} lacks {len(lost)} tensors that {INDEX} places there: {_some(sorted(lost))}. "
+                "The two are of different revisions: fetch the model again"
+            )
+        elements += header.elements
+        for dtype, size in header.bytes_by_dtype.items():
+            by_dtype[dtype] = by_dtype.get(dtype, 0) + size
+    return {
+        "files": files,
+        "surplus_files": [name for name in present if name not in files],
+        "bytes": sum(by_dtype.values()),
+        "bytes_by_dtype": by_dtype,
+        "elements": elements,
+    }
+
+
+def read_header(path: str) -> Header:
+    """Read the header of one file and hold it against the file's size."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        start = file.read(8)
+        if len(start) < 8:
+            raise AirgapError(f"{path} holds {size} bytes and no safetensors header: fetch it again")
+        length = int.from_bytes(start, "little")
+        if length > MAX_HEADER:
+            raise AirgapError(
+                f"{path} claims a header of {length} bytes, more than the {MAX_HEADER} that are read: it is damaged or not a safetensors file"
+            )
+        if length > size - 8:
+            raise AirgapError(
+                f"{path} claims a header of {length} bytes and holds {size}: it was cut off. Fetch it again"
+            )
+        data = file.read(length)
+    header = parse_object(data, f"The header of {path}")
+    header.pop("__metadata__", None)
+    elements = end = 0
+    by_dtype: dict[str, int] = {}
+    for name, tensor in header.items():
+        count, dtype, last, occupied = _tensor(tensor, f"{path}: tensor {name[:200]!r}")
+        elements += count
+        by_dtype[dtype] = by_dtype.get(dtype, 0) + occupied
+        end = max(end, last)
+    if sum(by_dtype.values()) != end:
+        raise AirgapError(
+            f"{path}: its tensors hold {sum(by_dtype.values())} bytes and reach to byte {end}: they overlap or leave gaps. The file is damaged"
+        )
+    if size != 8 + length + end:
+        raise AirgapError(
+            f"{path} holds {size} bytes where its header describes {8 + length + end}: it is incomplete or damaged. Fetch it again"
+        )
+    return Header(set(header), elements, by_dtype)
+
+
+def _tensor(tensor: Any, where: str) -> tuple[int, str, int, int]:
+    if not isinstance(tensor, dict):
+        raise AirgapError(f"{where} is not described by an object")
+    dtype = tensor.get("dtype")
+    if not isinstance(dtype, str) or not re.match(r"[A-Z][A-Z0-9_]{0,15}\Z", dtype):
+        raise AirgapError(f"{where} has the dtype {str(dtype)[:100]!r}, which is none")
+    shape = _sizes(tensor.get("shape"), f"{where}: shape")
+    offsets = _sizes(tensor.get("data_offsets"), f"{where}: data_offsets")
+    if len(offsets) != 2 or offsets[0] > offsets[1]:
+        raise AirgapError(f"{where} has the data_offsets {offsets[:3]}; a begin and an end are needed")
+    elements = 1
+    for size in shape:
+        elements *= size
+        if elements > MAX_SIZE:
+            raise AirgapError(f"{where} has the shape {shape[:8]}, more elements than any file holds")
+    occupied = offsets[1] - offsets[0]
+    bits = _BITS.get(dtype)
+    if bits is not None and elements * bits != occupied * 8:
+        raise AirgapError(
+            f"{where} has {elements} elements of {dtype} in {occupied} bytes, which does not fit together"
+        )
+    return elements, dtype, offsets[1], occupied
+
+
+def _sizes(value: Any, where: str) -> list[int]:
+    if not isinstance(value, list) or len(value) > 64:
+        raise AirgapError(f"{where} is {str(value)[:100]!r}; a list of numbers is needed")
+    for number in value:
+        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= MAX_SIZE:
+            raise AirgapError(f"{where} holds {str(number)[:100]!r}; only numbers from 0 to {MAX_SIZE} make sense")
+    return value
+
+
+def _index(directory: str) -> dict[str, set[str]]:
+    """Which tensors the index places in which file; empty without an index."""
+    path = os.path.join(directory, INDEX)
+    if not os.path.lexists(path):
+        return {}
+    weight_map = read_object(path, MAX_INDEX).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise AirgapError(f"{path}: weight_map is missing or empty")
+    placed: dict[str, set[str]] = {}
+    for tensor, name in weight_map.items():
+        if not isinstance(name, str) or not name.endswith(".safetensors") or "/" in name or "\x00" in name:
+            raise AirgapError(
+                f"{path}: weight_map places {tensor[:200]!r} in {str(name)[:200]!r}, which is no safetensors file beside it"
+            )
+        placed.setdefault(name, set()).add(tensor)
+    return placed
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -44,6 +44,15 @@ _NOT_FOUND = re.compile(
     r"|Version '(?P<version>[^']+)' for '(?P<versioned>[^']+)' was not found)",
     re.MULTILINE,
 )
+_REASON = re.compile(r"^(?:E: |W: |Err:).*(?:\n {2}.*)*", re.MULTILINE)
+_HINTS = {
+    "certificate verify failed": "The CA in repository.ca_path does not vouch for the certificate that answers there, "
+    "or the certificate is for another name than the URL's.",
+    "is not signed": "repository.key must be the archive-key.asc of the bundle that the depot serves.",
+    "Could not get lock": "Another package manager is at work on this host; wait for it, or raise lock_timeout.",
+    "Unable to acquire the dpkg frontend lock": "Another package manager is at work on this host; "
+    "wait for it, or raise lock_timeout.",
+}
 
 
 class Repository(NamedTuple):
@@ -173,6 +182,46 @@ def refusal(steps: Sequence[Step], installed: dict[str, Installed], may_change: 
     return None
 
 
+def hold(run: Run, names: Sequence[str]) -> None:
+    if not names:
+        return
+    rc, out, err = run(["apt-mark", "hold", *names], ENVIRONMENT)
+    if rc != 0:
+        raise AirgapError(f"apt-mark could not hold {', '.join(names)}: {(err or out).strip()}")
+
+
+def changes(steps: Sequence[Step], installed: dict[str, Installed]) -> list[dict[str, str | None]]:
+    """Every package that the steps bring to a version, with the version it has now."""
+    after = {step.name: step.after for step in steps if step.after}
+    return [
+        {"name": name, "before": installed[name].version if name in installed else None, "after": after[name]}
+        for name in sorted(after)
+    ]
+
+
+def to_hold(names: Sequence[str], installed: dict[str, Installed], steps: Sequence[Step]) -> list[str]:
+    """Which of these names are not held yet."""
+    coming = {step.name for step in steps if step.verb == "Inst"}
+    absent = [name for name in names if name not in installed and name not in coming]
+    if absent:
+        raise AirgapError(
+            f"hold names {', '.join(absent)}, which is not installed. Add it to packages, or leave it out of hold."
+        )
+    return [name for name in names if name not in installed or not installed[name].held]
+
+
+def package_diff(changed: Sequence[dict[str, str | None]], held: Sequence[str]) -> dict[str, str]:
+    """Packages in the form that Ansible shows as a difference."""
+    before = [f"{change['name']} {change['before']}\n" for change in changed if change["before"]]
+    after = [f"{change['name']} {change['after']}\n" for change in changed] + [f"{name} held\n" for name in held]
+    return {
+        "before_header": "packages",
+        "after_header": "packages",
+        "before": "".join(before),
+        "after": "".join(after),
+    }
+
+
 def explain(doing: str, repository: Repository, output: str) -> str:
     """A failed apt-get in words that say what to do."""
     where = f"{repository.url} (suite {repository.suite})"
@@ -185,12 +234,16 @@ def explain(doing: str, repository: Repository, output: str) -> str:
             "{}: not in the bundle's packages at {}. Check the spelling; to carry it, add it to bundle_extra_packages "
             "on the connected side, stage, and import the new bundle."
         ).format(", ".join(missing), where)
-    lines = [line for line in output.splitlines() if line.startswith(("E: ", "W: "))]
+    # apt says why a download failed in an indented line below the "Err:" line that names it, and then says less again.
+    lines = [" ".join(found.split()) for found in _REASON.findall(output)]
+    if any(line.startswith("Err:") for line in lines):
+        lines = [line for line in lines if not line.startswith(("E: Failed to fetch", "E: Some index files"))]
     unmet = output.partition("The following packages have unmet dependencies:")[2].partition("\nE: ")[0]
     reason = " ".join(lines) or output.strip()[-600:]
     if unmet:
         reason = "unmet dependencies: {}. {}".format(" ".join(unmet.split()), reason)
-    return f"apt-get could not {doing} from {where}: {reason}"
+    hints = [hint for symptom, hint in _HINTS.items() if symptom in output]
+    return " ".join([f"apt-get could not {doing} from {where}: {reason}", *hints])
 
 
 class Apt:
@@ -243,7 +296,7 @@ class Apt:
 
     def update(self) -> None:
         """Reads the depot's index anew; the lists of other sources stay as they are."""
-        command = self._command + ["-o", "APT::Get::List-Cleanup=0", "-o", "APT::Update::Error-Mode=any", "update"]
+        command = [*self._command, "-o", "APT::Get::List-Cleanup=0", "-o", "APT::Update::Error-Mode=any", "update"]
         deadline = time.monotonic() + self._lock_timeout
         while True:
             rc, out, err = self._run(command, self._environment)
@@ -264,11 +317,6 @@ class Apt:
         rc, out, err = self._run(self._install("--no-remove", packages), self._environment)
         if rc != 0:
             raise AirgapError(explain("install " + ", ".join(packages), self._repository, out + err))
-
-    def hold(self, names: Sequence[str]) -> None:
-        rc, out, err = self._run(["apt-mark", "hold"] + list(names), self._environment)
-        if rc != 0:
-            raise AirgapError("apt-mark could not hold {}: {}".format(", ".join(names), (err or out).strip()))
 
     def _install(self, mode: str, packages: Sequence[str]) -> list[str]:
         # Held packages and downgrades are judged before, by name; apt-get knows only all or nothing.

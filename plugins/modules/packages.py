@@ -169,78 +169,41 @@ def write(module: AnsibleModule, path: str, content: str | None) -> None:
     module.atomic_move(temporary, path)
 
 
-def converge(module: AnsibleModule, run: _apt.Run) -> dict[str, Any]:
+def converge(module: AnsibleModule, run: _apt.Run, private: str | None) -> dict[str, Any]:
     params = module.params
     repository = _apt.Repository(**params["repository"])
     wanted = _apt.wanted_files(repository)
     present = {path: read(path) for path in wanted}
     files = sorted(path for path in wanted if wanted[path] != present[path])
-    diff: list[dict[str, str]] = [
-        {"before_header": path, "after_header": path, "before": present[path] or "", "after": wanted[path] or ""}
-        for path in files
-    ]
+    if not private:
+        for path in files:
+            write(module, path, wanted[path])
 
     installed = _apt.installed_packages(run)
     ask = _apt.lacking(params["packages"], installed, params["state"])
     steps: list[_apt.Step] = []
-    private = None
-    try:
-        if module.check_mode:
-            private = tempfile.mkdtemp(prefix="airgap-packages-", dir=module.tmpdir)
-        else:
-            for path in files:
-                write(module, path, wanted[path])
-        if ask or files:
-            apt = _apt.Apt(run, repository, params["lock_timeout"], private)
-            apt.update()
-            steps = apt.simulate(ask) if ask else []
-            reason = _apt.refusal(steps, installed, params["hold"])
-            if reason:
-                raise AirgapError(reason)
-            if steps and not module.check_mode:
-                apt.install(ask)
-    finally:
-        if private:
-            shutil.rmtree(private)
+    if ask or files:
+        apt = _apt.Apt(run, repository, params["lock_timeout"], private)
+        apt.update()
+        steps = apt.simulate(ask) if ask else []
+        reason = _apt.refusal(steps, installed, params["hold"])
+        if reason:
+            raise AirgapError(reason)
+        if steps and not private:
+            apt.install(ask)
+    held = _apt.to_hold(params["hold"], installed, steps)
+    if params["hold"] and not private:
+        # apt releases a hold when it changes the package.
+        _apt.hold(run, _apt.to_hold(params["hold"], _apt.installed_packages(run) if steps else installed, steps))
 
-    after = {step.name: step.after for step in steps if step.after}
-    changes = [
-        {"name": name, "before": installed[name].version if name in installed else None, "after": after[name]}
-        for name in sorted(after)
+    changes = _apt.changes(steps, installed)
+    diff = [
+        {"before_header": path, "after_header": path, "before": present[path] or "", "after": wanted[path] or ""}
+        for path in files
     ]
-    held = hold(module, run, repository, installed, after)
     if changes or held:
-        diff.append(
-            {
-                "before_header": "packages",
-                "after_header": "packages",
-                "before": "".join("{name} {before}\n".format(**change) for change in changes if change["before"]),
-                "after": "".join("{name} {after}\n".format(**change) for change in changes)
-                + "".join(name + " held\n" for name in held),
-            }
-        )
+        diff.append(_apt.package_diff(changes, held))
     return {"changed": bool(files or steps or held), "files": files, "packages": changes, "held": held, "diff": diff}
-
-
-def hold(
-    module: AnsibleModule,
-    run: _apt.Run,
-    repository: _apt.Repository,
-    installed: dict[str, _apt.Installed],
-    after: dict[str, str | None],
-) -> list[str]:
-    names = module.params["hold"]
-    absent = [name for name in names if name not in installed and name not in after]
-    if absent:
-        raise AirgapError(
-            "hold names {}, which is not installed. Add it to packages, or leave it out of hold.".format(
-                ", ".join(absent)
-            )
-        )
-    held = [name for name in names if not (name in installed and installed[name].held)]
-    if held and not module.check_mode:
-        _apt.Apt(run, repository).hold(held)
-    return held
 
 
 def main() -> None:
@@ -267,16 +230,22 @@ def main() -> None:
     )
 
     def run(command: Sequence[str], environment: dict[str, str]) -> tuple[int, str, str]:
-        return module.run_command(list(command), environ_update=environment)
+        rc, out, err = module.run_command(list(command), environ_update=environment)
+        return rc, out, err
 
     if not module.get_bin_path("apt-get"):
         module.fail_json(
             msg="There is no apt-get on this host. This module supports the Debian family (Debian, Ubuntu); hosts with dnf are not supported yet."
         )
+    private = tempfile.mkdtemp(prefix="airgap-packages-", dir=module.tmpdir) if module.check_mode else None
     try:
-        module.exit_json(**converge(module, run))
+        result = converge(module, run, private)
     except AirgapError as error:
         module.fail_json(msg=str(error))
+    finally:
+        if private:
+            shutil.rmtree(private)
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -17,18 +17,16 @@ import testinfra
 from testinfra.host import Host
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY / "tests/lab"))
+
+import site_description  # noqa: E402 - the lab is a set of scripts, not a package
+
 SCENARIO_NAME = "molecule"
 
 
-def lab_paths() -> dict[str, Any]:
+def lab() -> site_description.Lab:
     """What the lab says of itself."""
-    answer = subprocess.run(
-        [sys.executable, str(REPOSITORY / "tests/lab/lab.py"), "paths", "--name", SCENARIO_NAME],
-        check=True,
-        stdout=subprocess.PIPE,
-    )
-    described: dict[str, Any] = json.loads(answer.stdout)
-    return described
+    return site_description.Lab.named(SCENARIO_NAME)
 
 
 def lab_host(name: str) -> Host:

@@ -17,7 +17,7 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Iterator
 
 import site_description
 
@@ -55,20 +55,14 @@ def on_the_bastion(container: str, *command: str) -> None:
     subprocess.run(["docker", "exec", container, *command], check=True)
 
 
-def question(lab: dict[str, Any], bastion: str) -> list[str]:
-    """A curl command line that asks from this machine; the key is read from a file, never in the line."""
-    authority = Path(lab["directory"]) / "ca.pem"
-    authority.write_bytes(
-        subprocess.run(
-            ["docker", "exec", bastion, "cat", "/srv/airgap/ca.pem"], check=True, stdout=subprocess.PIPE
-        ).stdout
-    )
+def question(bastion: str) -> list[str]:
+    """A curl command line that asks from the bastion; the key is read from a file, it stands in no command line."""
     body = {"model": "tiny", "max_tokens": 24, "messages": [{"role": "user", "content": QUESTION}]}
     return [
-        *("curl", "--silent", "--show-error", "--fail-with-body"),
-        *("--cacert", str(authority), "--resolve", f"gpu1:443:{lab['addresses']['gpu1']}"),
-        *("--header", f"@{lab['directory']}/client.header", "--header", "Content-Type: application/json"),
-        *("--data", json.dumps(body), "https://gpu1/v1/chat/completions"),
+        *("docker", "exec", bastion, "curl", "--silent", "--show-error", "--fail-with-body"),
+        *("--cacert", "/srv/airgap/ca.pem", "--header", "@/etc/airgap/client.header"),
+        *("--header", "Content-Type: application/json", "--data", json.dumps(body)),
+        "https://gpu1/v1/chat/completions",
     ]
 
 
@@ -79,34 +73,29 @@ def main() -> None:
     with way.step("lab", "images, packages, models and hosts that stand for a site (built once, then cached)"):
         on_this_machine(*lab_command, "build")
         on_this_machine(*lab_command, "up", "--name", NAME)
-    lab = site_description.lab_paths(NAME)
-    bastion: str = lab["containers"]["bastion"]
-    site = Path(lab["drive"]) / "site"
-    key = site_description.client_key(Path(lab["directory"]))
-    site_description.write_site(lab, key, site)
-    site_description.give_key_to_bastion(lab, key)
-
+        lab = site_description.Lab.named(NAME)
+        site_description.write_site(lab, lab.drive / "site")
     with way.step("stage", "on the connected side: resolve, fetch and seal the bundle"):
         stage = str(Path(sys.executable).with_name("ansible-playbook"))
-        on_this_machine(stage, "-i", str(site), "airgap.inference.stage")
+        on_this_machine(stage, "-i", str(lab.drive / "site"), "airgap.inference.stage")
     with way.step("bootstrap", "the drive is in the bastion: its controller comes from the bundle alone"):
-        on_the_bastion(bastion, "sh", "/media/airgap/bundle/bootstrap")
+        on_the_bastion(lab.bastion, "sh", "/media/airgap/bundle/bootstrap")
     playbook = ("/opt/airgap/bin/ansible-playbook", "-i", "/media/airgap/site")
     with way.step("import", "check the seal and every file, publish packages, images and models"):
-        on_the_bastion(bastion, *playbook, "airgap.inference.import")
+        on_the_bastion(lab.bastion, *playbook, "airgap.inference.import")
     with way.step("deploy", "converge the GPU host over SSH: driver, runtime, model, engine, gateway"):
-        on_the_bastion(bastion, *playbook, "airgap.inference.deploy")
+        on_the_bastion(lab.bastion, *playbook, "airgap.inference.deploy")
     with way.step("verify", "prove it from a client's seat"):
-        on_the_bastion(bastion, *playbook, "airgap.inference.verify")
-    with way.step("ask", "a question from this machine, as a client would"):
-        ask = question(lab, bastion)
+        on_the_bastion(lab.bastion, *playbook, "airgap.inference.verify")
+    with way.step("ask", "a question from the client's seat"):
+        ask = question(lab.bastion)
         answer = json.loads(subprocess.run(ask, check=True, stdout=subprocess.PIPE).stdout)
-    (Path(lab["directory"]) / "demo-timings.json").write_text(json.dumps(way.seconds, indent=2) + "\n")
+    (lab.directory / "demo-timings.json").write_text(json.dumps(way.seconds, indent=2) + "\n")
 
     content = answer["choices"][0]["message"]["content"]
     print(f"\nAsked:    {QUESTION}")
     print(f"Answered: {content!r}   (random weights: the way is real, the words are not)")
-    print(f"Address:  https://gpu1/v1 at {lab['addresses']['gpu1']}")
+    print("Address:  https://gpu1/v1, in the lab's room")
     print(f"All of it took {sum(way.seconds.values()) / 60:.1f} minutes. Ask again:\n\n  {shlex.join(ask)}\n")
     print("The lab keeps running. `make demo` again changes nothing; `make demo-down` ends it.")
 

@@ -17,21 +17,41 @@ import secrets
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def lab_paths(name: str) -> dict[str, Any]:
-    """What ``lab.py paths`` says of the lab of that name."""
-    answer = subprocess.run(
-        [sys.executable, str(REPOSITORY / "tests/lab/lab.py"), "paths", "--name", name],
-        check=True,
-        stdout=subprocess.PIPE,
-    )
-    described: dict[str, Any] = json.loads(answer.stdout)
-    return described
+@dataclass(frozen=True)
+class Lab:
+    """What this code needs to know of a running lab."""
+
+    cache: Path
+    #: Where the lab of this name keeps its own files; only its owner may look inside ``keys``.
+    directory: Path
+    drive: Path
+    bastion: str
+    described: dict[str, Any]
+
+    @classmethod
+    def named(cls, name: str) -> Lab:
+        """Ask ``lab.py paths``."""
+        answer = subprocess.run(
+            [sys.executable, str(REPOSITORY / "tests/lab/lab.py"), "paths", "--name", name],
+            check=True,
+            stdout=subprocess.PIPE,
+        )
+        described = json.loads(answer.stdout)
+        room = described["room"]
+        return cls(
+            cache=Path(described["cache"]),
+            directory=Path(room["signing_key"]).parent.parent,
+            drive=Path(room["drive"]),
+            bastion=room["hosts"]["bastion"]["container"],
+            described=described,
+        )
 
 
 def private_text(path: Path, text: str) -> None:
@@ -42,21 +62,26 @@ def private_text(path: Path, text: str) -> None:
         stream.write(text)
 
 
-def client_key(directory: Path) -> str:
-    """The lab's client key, made once per lab, and beside it the header file that curl reads."""
-    path = directory / "client.key"
+def client_key(lab: Lab) -> str:
+    """The key of the lab's client, made once."""
+    path = lab.directory / "keys" / "client"
     if not path.exists():
         private_text(path, secrets.token_hex(32) + "\n")
-    key = path.read_text().strip()
-    private_text(directory / "client.header", f"Authorization: Bearer {key}\n")
-    return key
+    return path.read_text().strip()
 
 
-def machine_variables(lab: dict[str, Any], key: str) -> dict[str, Any]:
+def site_variables(lab: Lab, key: str) -> dict[str, Any]:
     """The variables of the site that this machine alone knows."""
     return {
-        "lab_models": lab["models"],
-        "airgap_targets": lab["targets"],
+        "lab_models": lab.described["models"],
+        "airgap_targets": [
+            {
+                "distribution": "Debian",
+                "release": lab.described["release"],
+                "architecture": "amd64",
+                "sources": lab.described["sources"],
+            }
+        ],
         "airgap_clients": [
             {
                 "name": "lab",
@@ -69,34 +94,34 @@ def machine_variables(lab: dict[str, Any], key: str) -> dict[str, Any]:
     }
 
 
-def staging_variables(lab: dict[str, Any]) -> dict[str, Any]:
+def staging_variables(lab: Lab) -> dict[str, Any]:
     """The variables of the connected side."""
     return {
-        "airgap_bundle": f"{lab['drive']}/bundle",
-        "bundle_signing_key": lab["signing_key"],
-        "bundle_registries_conf": lab["registries_conf"],
-        "bundle_cache_directory": f"{lab['cache']}/stage",
+        "airgap_bundle": str(lab.drive / "bundle"),
+        "bundle_signing_key": lab.described["room"]["signing_key"],
+        "bundle_registries_conf": lab.described["registries_conf"],
+        "bundle_cache_directory": str(lab.cache / "stage"),
     }
 
 
-def write_site(lab: dict[str, Any], key: str, directory: Path) -> None:
-    """Replace ``directory`` by the lab's site description."""
+def write_site(lab: Lab, directory: Path) -> None:
+    """Write the lab's site description to ``directory``, and give the bastion its client's key.
+
+    The key travels on standard input and is kept in files of mode 0600: it stands in no command line.
+    """
+    key = client_key(lab)
     shutil.rmtree(directory, ignore_errors=True)
     shutil.copytree(REPOSITORY / "inventories/lab", directory)
-    for group, variables in (("all", machine_variables(lab, key)), ("airgap_staging", staging_variables(lab))):
+    for group, variables in (("all", site_variables(lab, key)), ("airgap_staging", staging_variables(lab))):
         path = directory / "group_vars" / group / "lab.yml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(variables, indent=2) + "\n")
-
-
-def give_key_to_bastion(lab: dict[str, Any], key: str) -> None:
-    """Put the client's key where ``verify`` looks for it; it travels on standard input, not in a command line."""
-    store = "umask 077; mkdir -p /etc/airgap; chmod 0755 /etc/airgap; cat > /etc/airgap/client.key"
-    subprocess.run(
-        ["docker", "exec", "-i", lab["containers"]["bastion"], "sh", "-c", store],
-        input=key.encode(),
-        check=True,
-    )
+    for name, content in (("client.key", key), ("client.header", f"Authorization: Bearer {key}")):
+        subprocess.run(
+            ["docker", "exec", "-i", lab.bastion, "install", "-m", "0600", "/dev/stdin", f"/etc/airgap/{name}"],
+            input=f"{content}\n".encode(),
+            check=True,
+        )
 
 
 def main() -> None:
@@ -105,10 +130,7 @@ def main() -> None:
     parser.add_argument("--name", default="demo", help="the lab's name")
     parser.add_argument("directory", type=Path, help="where the site description goes")
     arguments = parser.parse_args()
-    lab = lab_paths(arguments.name)
-    key = client_key(Path(lab["directory"]))
-    write_site(lab, key, arguments.directory)
-    give_key_to_bastion(lab, key)
+    write_site(Lab.named(arguments.name), arguments.directory)
 
 
 if __name__ == "__main__":

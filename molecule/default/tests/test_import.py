@@ -26,7 +26,7 @@ ON_THE_DRIVE = "/media/airgap/damaged"
 @pytest.fixture
 def damaged() -> Iterator[Path]:
     """A copy of the bundle on the drive (hard links: replace a file, never write into it)."""
-    drive = Path(site_under_test.lab_paths()["drive"])
+    drive = site_under_test.lab().drive
     copy = drive / "damaged"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(drive / "bundle", copy, copy_function=os.link)

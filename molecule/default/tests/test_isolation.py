@@ -51,8 +51,8 @@ def test_nothing_outside_answers_a_host(name: str, outside: list[tuple[str, int]
 
 def test_nothing_at_all_answers_the_engine(gpu_host: Host, outside: list[tuple[str, int]]) -> None:
     """The depot and the host itself are as far away as the rest of the world."""
-    addresses = site_under_test.lab_paths()["addresses"]
-    near = [(addresses["bastion"], 443), (addresses["bastion"], 5000), (addresses["gpu1"], 22), (addresses["gpu1"], 443)]
+    hosts = site_under_test.lab().described["room"]["hosts"]
+    near = [(host["address"], port) for host in hosts.values() for port in (22, 443, 5000)]
     assert attempts(gpu_host, ENGINE, [*outside, *near]) == "unresolved"
 
 

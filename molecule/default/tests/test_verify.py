@@ -6,12 +6,9 @@
 from __future__ import annotations
 
 import json
-import shlex
-import subprocess
-from pathlib import Path
+from typing import Iterator
 
 import pytest
-import site_under_test
 from site_under_test import run_playbook
 from testinfra.host import Host
 
@@ -47,7 +44,7 @@ def test_an_engine_that_is_healthy_but_cannot_generate_fails() -> None:
 
 
 @pytest.fixture
-def broken_engine() -> object:
+def broken_engine() -> Iterator[None]:
     """Deploy the model that cannot generate in place of the good one; afterwards the good one again."""
     broken = run_playbook("deploy", airgap_instances=[{**INSTANCE, "name": "chat", "model": "tiny-broken"}])
     assert broken.status != 0, "deploy let an engine through that cannot generate"
@@ -57,19 +54,13 @@ def broken_engine() -> object:
     assert mended.status == 0, mended.output
 
 
-def test_the_curl_line_of_the_readme_works() -> None:
-    """The answer as a client gets it, streamed, with the site's CA and the key from a file."""
-    lab = site_under_test.lab_paths()
-    authority = Path(lab["directory"]) / "ca.pem"
-    authority.write_text(site_under_test.lab_host("bastion").file("/srv/airgap/ca.pem").content_string)
-    body = json.dumps(
-        {"model": "tiny", "stream": True, "max_tokens": 8, "messages": [{"role": "user", "content": "hi"}]}
+def test_a_client_is_streamed_to(bastion: Host) -> None:
+    """The answer as a client gets it, with the site's CA and the key from a file."""
+    body = {"model": "tiny", "stream": True, "max_tokens": 8, "messages": [{"role": "user", "content": "hi"}]}
+    streamed = bastion.check_output(
+        "curl -sSN --fail-with-body --cacert /srv/airgap/ca.pem --header @/etc/airgap/client.header "
+        "--header 'Content-Type: application/json' --data %s https://gpu1/v1/chat/completions",
+        json.dumps(body),
     )
-    line = (
-        f"curl -sSN --fail-with-body --cacert {authority} --resolve gpu1:443:{lab['addresses']['gpu1']} "
-        f"-H @{lab['directory']}/client.header -H 'Content-Type: application/json' "
-        f"-d {shlex.quote(body)} https://gpu1/v1/chat/completions"
-    )
-    streamed = subprocess.run(shlex.split(line), check=True, stdout=subprocess.PIPE, text=True).stdout
     assert streamed.count("data: ") > 2
     assert streamed.rstrip().endswith("data: [DONE]")

@@ -54,7 +54,9 @@ def provide_pip() -> None:
 def provide_pip_configuration() -> None:
     """Hand on the user's way to a package index: ansible-test drops PIP_* variables, and its home is not the user's."""
     configuration = configparser.RawConfigParser()
-    configuration.read([Path.home() / ".pip" / "pip.conf", Path.home() / ".config" / "pip" / "pip.conf"], encoding="utf-8")
+    configuration.read(
+        [Path.home() / ".pip" / "pip.conf", Path.home() / ".config" / "pip" / "pip.conf"], encoding="utf-8"
+    )
     if not configuration.has_section("global"):
         configuration.add_section("global")
     for name, value in os.environ.items():

@@ -20,13 +20,19 @@ from tree import CACHE, ROOT
 REFERENCE = ROOT / "docs" / "reference"
 
 
-def generate(target: Path) -> None:
-    """Write the reference into an empty directory."""
+def generate(target: Path) -> bool:
+    """Write the reference into an empty directory; antsibull-docs itself says what stops it."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    command = ["antsibull-docs", "collection", "--use-current", "--squash-hierarchy", "--output-format=simplified-rst"]
-    command += ["--no-add-antsibull-docs-version", "--fail-on-error", f"--dest-dir={target}", "airgap.inference"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    command = ["antsibull-docs", f"--config-file={ROOT / '.config' / 'antsibull-docs.cfg'}", "collection"]
+    command += [
+        "--use-current",
+        "--squash-hierarchy",
+        "--output-format=simplified-rst",
+        "--no-add-antsibull-docs-version",
+    ]
+    command += ["--fail-on-error", f"--dest-dir={target}", "airgap.inference"]
+    return subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == 0
 
 
 def stale(fresh: Path) -> list[str]:
@@ -39,7 +45,8 @@ def stale(fresh: Path) -> list[str]:
 def main() -> int:
     """Generate or compare."""
     fresh = CACHE / "reference"
-    generate(fresh)
+    if not generate(fresh):
+        return 1
     names = stale(fresh)
     if "--check" not in sys.argv[1:]:
         if names:

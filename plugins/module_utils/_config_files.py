@@ -1,0 +1,102 @@
+# Copyright (c) 2026 airgap.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A set of configuration files, written together: compared, checked as a set, then put in place one by one."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import tempfile
+from typing import Dict, List, NamedTuple, Optional
+
+from ansible_collections.airgap.inference.plugins.module_utils._command import last_words, run
+from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
+
+
+class File(NamedTuple):
+    """One file as it shall be."""
+
+    path: str
+    content: str
+    validate: Optional[str]
+
+
+def current(path: str) -> Optional[str]:
+    """The text of a file, or None where there is none."""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            return stream.read()
+    except FileNotFoundError:
+        return None
+    except IsADirectoryError as error:
+        raise AirgapError(f"{path} is a directory, where a file shall be; move it away.") from error
+    except OSError as error:
+        raise AirgapError(f"{path} could not be read: {error.strerror}.") from error
+
+
+def differing(files: List[File]) -> List[File]:
+    """Those of the files whose text is not in place."""
+    return [file for file in files if current(file.path) != file.content]
+
+
+def check(files: List[File], changed: List[File], validate: Optional[str]) -> None:
+    """Hold the candidates against their checkers before any of them is put in place."""
+    names = [os.path.basename(file.path) for file in files]
+    if validate and len(set(names)) != len(names):
+        raise AirgapError(f"validate needs files of different names, since it sees them in one directory: {names}.")
+    with tempfile.TemporaryDirectory(prefix="airgap-") as stage:
+        # The checker may be a container with another user.
+        os.chmod(stage, 0o755)
+        for file in changed:
+            if file.validate:
+                _run(file.validate, _put(stage, file), file.path)
+        if validate:
+            for file in files:
+                _put(stage, file)
+            _run(validate, stage, ", ".join(file.path for file in changed))
+
+
+def make_parents(path: str) -> None:
+    """The directories above a file, readable by all."""
+    missing: List[str] = []
+    parent = os.path.dirname(path)
+    while parent and not os.path.isdir(parent):
+        missing.append(parent)
+        parent = os.path.dirname(parent)
+    for directory in reversed(missing):
+        try:
+            os.mkdir(directory, 0o755)
+        except OSError as error:
+            raise AirgapError(f"The directory {directory} could not be made: {error.strerror}.") from error
+        os.chmod(directory, 0o755)
+
+
+def difference(files: List[File]) -> List[Dict[str, str]]:
+    """What --diff shows."""
+    return [
+        {"before_header": file.path, "after_header": file.path, "before": current(file.path) or "", "after": file.content}
+        for file in files
+    ]
+
+
+def _put(stage: str, file: File) -> str:
+    path = os.path.join(stage, os.path.basename(file.path))
+    with open(path, "w", encoding="utf-8", newline="") as stream:
+        stream.write(file.content)
+    os.chmod(path, 0o644)
+    return path
+
+
+def _run(validate: str, path: str, what: str) -> None:
+    if "%s" not in validate:
+        raise AirgapError(f"validate is {validate!r}; it must contain %s, which becomes the path to check.")
+    argv = [part.replace("%s", path) for part in shlex.split(validate)]
+    if shutil.which(argv[0]) is None:
+        raise AirgapError(f"{what} could not be checked: {argv[0]} is not on this host.")
+    result = run(argv)
+    if result.rc != 0:
+        raise AirgapError(
+            f"{what} is not valid, so nothing was changed. {shlex.join(argv)} says:\n{last_words(result)}"
+        )

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The lab's command line: build, up, down, status, paths. See README.md beside this file."""
+
 from __future__ import annotations
 
 import argparse
@@ -17,7 +18,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="lab.py", description="Builds and runs the lab.")
     verbs = parser.add_subparsers(dest="verb", required=True)
     build = verbs.add_parser("build", help="build what is missing or out of date")
-    build.add_argument("steps", nargs="*", metavar="step", choices=[[], *steps.STEPS], help=", ".join(steps.STEPS) + "; default: all")
+    build.add_argument(
+        "steps", nargs="*", metavar="step", choices=[[], *steps.STEPS], help=", ".join(steps.STEPS) + "; default: all"
+    )
     up = verbs.add_parser("up", help="start a room; what runs already is kept")
     up.add_argument("--hosts", type=int, default=1, help="how many GPU hosts (default: 1)")
     up.add_argument("--drive", type=Path, help="folder that the bastion sees as the drive (default: in the cache)")
@@ -39,15 +42,19 @@ def main() -> int:
         if arguments.verb == "paths":
             print(json.dumps(paths.describe(room.Room(arguments.name)), indent=1, sort_keys=True))
             return 0
-        machine.prepare()
-        with cache.locked():
-            if arguments.verb == "build":
-                steps.build(arguments.steps)
-            elif arguments.verb == "up":
-                here = room.Room(arguments.name)
+        with cache.locked("machine"):
+            machine.prepare()
+        if arguments.verb == "build":
+            steps.build(arguments.steps)
+            return 0
+        here = room.Room(arguments.name)
+        if arguments.verb == "up":
+            steps.build(["host"])
+        with cache.locked("room-" + here.name):
+            if arguments.verb == "up":
                 room.up(here, arguments.hosts, (arguments.drive or here.drive()).resolve())
             else:
-                room.down(room.Room(arguments.name))
+                room.down(here)
     except LabError as problem:
         print(f"lab: {problem}", file=sys.stderr)
         return 1

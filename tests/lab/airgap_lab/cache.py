@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where the lab keeps what it built, and when that is still good."""
+
 from __future__ import annotations
 
 import contextlib
@@ -46,7 +47,7 @@ def key(*inputs: str | Path) -> str:
 
 
 def _feed(digest: hashlib._Hash, name: str, content: bytes) -> None:
-    digest.update(("%s %d\n" % (name, len(content))).encode())
+    digest.update(f"{name} {len(content)}\n".encode())
     digest.update(content)
 
 
@@ -94,14 +95,15 @@ def write(path: Path, content: str, mode: int = 0o644) -> None:
 
 
 @contextlib.contextmanager
-def locked() -> Iterator[None]:
-    """One lab command at a time changes the cache; another waits and says so."""
-    root().mkdir(parents=True, exist_ok=True)
-    with (root() / "lock").open("w", encoding="utf-8") as stream:
+def locked(what: str) -> Iterator[None]:
+    """One lab command at a time changes a thing; another waits and says so."""
+    path = root() / "locks" / what
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("another lab command is at work; waiting for it")
+            say(f"another lab command is at work on {what}; waiting for it")
             fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
@@ -109,4 +111,6 @@ def locked() -> Iterator[None]:
 def free_space(needed_gib: float) -> None:
     free = shutil.disk_usage(root()).free / 2**30
     if free < needed_gib:
-        raise LabError(f"{root()} has {free:.1f} GiB free, this step needs {needed_gib:.1f} GiB; free some or set AIRGAP_CACHE")
+        raise LabError(
+            f"{root()} has {free:.1f} GiB free, this step needs {needed_gib:.1f} GiB; free some or set AIRGAP_CACHE"
+        )

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a person sees: one line when a step starts, one when it ends; the rest goes to a log."""
+
 from __future__ import annotations
 
 import contextlib
@@ -37,9 +38,7 @@ def run(
     """Run a command and return what it wrote to standard output; with a log, everything goes there instead."""
     merged = dict(os.environ, **(environment or {}))
     if log is None:
-        done = subprocess.run(
-            list(command), env=merged, input=text_input, capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(list(command), env=merged, input=text_input, capture_output=True, text=True, check=False)
         output, tail = done.stdout, done.stderr
     else:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -47,15 +46,23 @@ def run(
             stream.write("$ " + " ".join(command) + "\n")
             stream.flush()
             done = subprocess.run(
-                list(command), env=merged, input=text_input, stdout=stream, stderr=subprocess.STDOUT, text=True, check=False
+                list(command),
+                env=merged,
+                input=text_input,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
             )
         output, tail = "", log.read_text(encoding="utf-8", errors="replace")
     if done.returncode != 0:
         lines = "\n".join("    " + line for line in tail.strip().splitlines()[-25:])
         where = "" if log is None else f" (all of it: {log})"
-        raise LabError("`%s` ended with code %d%s:\n%s" % (" ".join(command)[:300], done.returncode, where, lines))
+        raise LabError(f"`{' '.join(command)[:300]}` ended with code {done.returncode}{where}:\n{lines}")
     return output
 
 
 def succeeds(command: Sequence[str]) -> bool:
-    return subprocess.run(list(command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
+    return (
+        subprocess.run(list(command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
+    )

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Debian's mirror as this machine's own apt knows it, and roots made from it."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -41,14 +42,17 @@ def _source_lines(release: str) -> list[str]:
 def bootstrap(release: str, include: Sequence[str], hooks: Sequence[str], target: Path, step: str) -> None:
     """An empty root with the named packages, as a tar archive; every hook runs in the finished root."""
     command = [
-        "mmdebstrap", "--variant=apt", "--architectures=amd64", "--mode=root",
+        "mmdebstrap",
+        "--variant=apt",
+        "--architectures=amd64",
+        "--mode=root",
         "--include=" + ",".join(include),
         "--aptopt=Apt::Install-Recommends false",
         "--dpkgopt=path-exclude=/usr/share/man/*",
         "--dpkgopt=path-exclude=/usr/share/doc/*",
         "--dpkgopt=path-include=/usr/share/doc/*/copyright",
         "--dpkgopt=path-exclude=/usr/share/locale/*",
-    ]  # fmt: skip
+    ]
     command += ["--customize-hook=" + hook for hook in hooks]
     command += [release, str(target), *_source_lines(release)]
     run(command, cache.log(step), {"TMPDIR": str(_temporary())})

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The machine's Docker daemon: the running one, else started here."""
+
 from __future__ import annotations
 
 import json
@@ -40,7 +41,9 @@ def _start_by_hand() -> subprocess.Popen[bytes]:
     log.parent.mkdir(parents=True, exist_ok=True)
     say(f"start dockerd (log: {log})")
     with log.open("a", encoding="utf-8") as stream:
-        return subprocess.Popen(["dockerd"], stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True)
+        return subprocess.Popen(
+            ["dockerd"], stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
+        )
 
 
 def inspect(kind: str, name: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The file that describes a host's simulated GPUs; README.md lists the faults it can hold."""
+
 from __future__ import annotations
 
 import uuid
@@ -22,9 +23,9 @@ def describe(host: str, count: int = 2) -> dict[str, Any]:
             {
                 "name": "NVIDIA H100 80GB HBM3",
                 "architecture": "Hopper",
-                "uuid": "GPU-{}".format(uuid.uuid5(uuid.NAMESPACE_DNS, "%s.gpu%d.lab" % (host, index))),
+                "uuid": f"GPU-{uuid.uuid5(uuid.NAMESPACE_DNS, f'{host}.gpu{index}.lab')}",
                 "serial": str(1650000000000 + index),
-                "bus_id": "00000000:%02X:00.0" % (0x18 + 0x11 * index),
+                "bus_id": f"00000000:{0x18 + 0x11 * index:02X}:00.0",
                 "device_id": "233010DE",
                 "memory_mib": 81559,
                 "compute_capability": "9.0",

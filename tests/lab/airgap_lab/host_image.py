@@ -2,22 +2,38 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The image of a bare Debian 13 host: systemd, ssh, sudo and Python, and nothing of what the bundle brings."""
+
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
 
 from airgap_lab import cache, debian, docker_engine
-from airgap_lab.console import run, say, timed
+from airgap_lab.console import run, say, succeeds, timed
 
 RELEASE = "trixie"
 INCLUDE = (
-    "systemd", "systemd-sysv", "dbus", "udev", "kmod", "procps", "iproute2", "netbase",
-    "openssh-server", "openssh-client", "sudo", "python3",
-)  # fmt: skip
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "udev",
+    "kmod",
+    "procps",
+    "iproute2",
+    "netbase",
+    "openssh-server",
+    "openssh-client",
+    "sudo",
+    "python3",
+)
 REPOSITORY = "airgap-lab-host"
 # Units that wait for hardware or a network manager that a container does not have.
-MASKED = ("systemd-networkd-wait-online.service", "systemd-udevd.service", "systemd-udev-trigger.service", "getty.target")
+MASKED = (
+    "systemd-networkd-wait-online.service",
+    "systemd-udevd.service",
+    "systemd-udev-trigger.service",
+    "getty.target",
+)
 FILES = cache.LAB / "host_files"
 HOOKS = (
     'rm -f "$1/etc/apt/sources.list" "$1"/etc/apt/sources.list.d/*',
@@ -52,13 +68,21 @@ def build() -> None:
         cache.remove(archive)
         debian.bootstrap(RELEASE, INCLUDE, HOOKS, archive, "host")
         run(
-            ["docker", "import", "--change", 'CMD ["/sbin/init"]', "--change", "ENV container=docker",
-             str(archive), image],
+            [
+                "docker",
+                "import",
+                "--change",
+                'CMD ["/sbin/init"]',
+                "--change",
+                "ENV container=docker",
+                str(archive),
+                image,
+            ],
             cache.log("host"),
-        )  # fmt: skip
+        )
         run(["docker", "tag", image, REPOSITORY + ":latest"])
         cache.remove(archive)
     for old in run(["docker", "image", "ls", "--format", "{{.Tag}}", REPOSITORY]).split():
         if f"{REPOSITORY}:{old}" not in (image, REPOSITORY + ":latest"):
             # A running lab may still use an older one: then it stays.
-            docker_engine.succeeds(["docker", "image", "rm", f"{REPOSITORY}:{old}"])
+            succeeds(["docker", "image", "rm", f"{REPOSITORY}:{old}"])

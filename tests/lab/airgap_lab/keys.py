@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The room's keys: ssh from the bastion to the GPU hosts, and the staging side's seal for bundles."""
+
 from __future__ import annotations
 
 from pathlib import Path

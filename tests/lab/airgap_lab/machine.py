@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the lab needs from the machine it runs on: root, Debian, and a few of its packages."""
+
 from __future__ import annotations
 
 import os

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What others ask of the lab: where everything is, and what runs."""
+
 from __future__ import annotations
 
 import re
@@ -23,7 +24,9 @@ def describe(room: Room) -> dict[str, Any]:
             "network": room.network,
             "drive": str(room.drive()),
             "drive_on_bastion": DRIVE,
-            "hosts": {host: {"container": room.container(host), "address": room.address(host)} for host in room.hosts()},
+            "hosts": {
+                host: {"container": room.container(host), "address": room.address(host)} for host in room.hosts()
+            },
             "ssh_user": keys.USER,
             "ssh_key": str(keys.ssh_key(room)),
             "signing_key": str(keys.signing_key(room)),
@@ -40,7 +43,7 @@ def status() -> None:
         say("Docker does not run, so no room does")
         return
     say("host image: %s" % ("built" if docker_engine.inspect("image", host_image.name()) else "not built"))
-    listed = run(["docker", "ps", "--all", "--filter", "label=airgap-lab", "--format", '{{.Names}}|{{.Status}}'])
+    listed = run(["docker", "ps", "--all", "--filter", "label=airgap-lab", "--format", "{{.Names}}|{{.Status}}"])
     for line in sorted(listed.splitlines()):
         container, _separator, state = line.partition("|")
         say("{}: {}".format(re.sub(r"^airgap-", "room ", container), state))

@@ -2,6 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One isolated room: an internal network, a bastion and GPU hosts, all named after the lab."""
+
 from __future__ import annotations
 
 import json
@@ -13,11 +14,30 @@ from airgap_lab.console import LabError, run, say, succeeds, timed
 
 # What systemd and a nested Docker engine need; `--privileged` asks for more than some kernels grant.
 CAPABILITIES = (
-    "AUDIT_CONTROL", "AUDIT_READ", "BLOCK_SUSPEND", "DAC_READ_SEARCH", "IPC_LOCK", "IPC_OWNER", "LEASE",
-    "LINUX_IMMUTABLE", "MAC_ADMIN", "MAC_OVERRIDE", "NET_ADMIN", "NET_BROADCAST", "SYS_ADMIN", "SYS_BOOT",
-    "SYS_MODULE", "SYS_NICE", "SYS_PACCT", "SYS_PTRACE", "SYS_RAWIO", "SYS_TIME", "SYS_TTY_CONFIG", "SYSLOG",
+    "AUDIT_CONTROL",
+    "AUDIT_READ",
+    "BLOCK_SUSPEND",
+    "DAC_READ_SEARCH",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "LEASE",
+    "LINUX_IMMUTABLE",
+    "MAC_ADMIN",
+    "MAC_OVERRIDE",
+    "NET_ADMIN",
+    "NET_BROADCAST",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_MODULE",
+    "SYS_NICE",
+    "SYS_PACCT",
+    "SYS_PTRACE",
+    "SYS_RAWIO",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "SYSLOG",
     "WAKE_ALARM",
-)  # fmt: skip
+)
 BASTION = "bastion"
 DRIVE = "/media/airgap"
 
@@ -49,7 +69,9 @@ class Room:
         return bool(docker_engine.inspect("container", self.container(host)).get("State", {}).get("Running"))
 
     def address(self, host: str) -> str:
-        networks = docker_engine.inspect("container", self.container(host)).get("NetworkSettings", {}).get("Networks", {})
+        networks = (
+            docker_engine.inspect("container", self.container(host)).get("NetworkSettings", {}).get("Networks", {})
+        )
         return str(networks.get(self.network, {}).get("IPAddress", ""))
 
     def drive(self) -> Path:
@@ -64,8 +86,6 @@ class Room:
 
 
 def up(room: Room, gpu_hosts: int, drive: Path) -> None:
-    docker_engine.ensure()
-    host_image.build()
     if BASTION in room.hosts() and room.drive() != drive:
         raise LabError(
             f"the bastion of {room.name!r} has {room.drive()} as its drive, not {drive}; run `lab.py down --name {room.name}` first"
@@ -73,7 +93,7 @@ def up(room: Room, gpu_hosts: int, drive: Path) -> None:
     with timed(f"room {room.name}"):
         drive.mkdir(parents=True, exist_ok=True)
         _network(room)
-        names = [BASTION] + ["gpu%d" % number for number in range(1, gpu_hosts + 1)]
+        names = [BASTION] + [f"gpu{number}" for number in range(1, gpu_hosts + 1)]
         for host in names:
             _host(room, host, drive)
         for host in room.hosts():
@@ -100,8 +120,19 @@ def _network(room: Room) -> None:
     if docker_engine.inspect("network", room.network):
         return
     # Internal: no route out. And the bridge gets no address, so this machine's own services do not answer either.
-    run(["docker", "network", "create", "--internal", "--opt", "com.docker.network.bridge.inhibit_ipv4=true",
-         "--label", "airgap-lab=" + room.name, room.network])  # fmt: skip
+    run(
+        [
+            "docker",
+            "network",
+            "create",
+            "--internal",
+            "--opt",
+            "com.docker.network.bridge.inhibit_ipv4=true",
+            "--label",
+            "airgap-lab=" + room.name,
+            room.network,
+        ]
+    )
 
 
 def _host(room: Room, host: str, drive: Path) -> None:
@@ -114,15 +145,38 @@ def _host(room: Room, host: str, drive: Path) -> None:
         if not (room.folder / name).exists():
             cache.write(room.folder / name, content)
     command = [
-        "docker", "run", "--detach", "--name", room.container(host), "--hostname", host,
-        "--label", "airgap-lab=" + room.name, "--network", room.network,
-        "--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined",
-        "--cgroupns", "host", "--volume", "/sys/fs/cgroup:/sys/fs/cgroup:rw",
-        "--tmpfs", "/run", "--tmpfs", "/tmp:exec", "--shm-size", "2g",
-        "--volume", "%s:/etc/hosts" % (room.folder / "hosts"),
-        "--volume", "%s:/etc/resolv.conf:ro" % (room.folder / "resolv.conf"),
-        "--stop-signal", "SIGRTMIN+3",
-    ]  # fmt: skip
+        "docker",
+        "run",
+        "--detach",
+        "--name",
+        room.container(host),
+        "--hostname",
+        host,
+        "--label",
+        "airgap-lab=" + room.name,
+        "--network",
+        room.network,
+        "--security-opt",
+        "seccomp=unconfined",
+        "--security-opt",
+        "apparmor=unconfined",
+        "--cgroupns",
+        "host",
+        "--volume",
+        "/sys/fs/cgroup:/sys/fs/cgroup:rw",
+        "--tmpfs",
+        "/run",
+        "--tmpfs",
+        "/tmp:exec",
+        "--shm-size",
+        "2g",
+        "--volume",
+        "%s:/etc/hosts" % (room.folder / "hosts"),
+        "--volume",
+        "%s:/etc/resolv.conf:ro" % (room.folder / "resolv.conf"),
+        "--stop-signal",
+        "SIGRTMIN+3",
+    ]
     command += ["--cap-add=" + capability for capability in CAPABILITIES]
     if host == BASTION:
         command += ["--volume", f"{drive}:{DRIVE}:ro"]
@@ -131,12 +185,16 @@ def _host(room: Room, host: str, drive: Path) -> None:
     run([*command, host_image.name()])
     if host != BASTION:
         room.execute(host, "install", "-d", "-m", "0755", str(gpus.FOLDER))
-        room.execute(host, "sh", "-c", f"cat > {gpus.FILE}", text_input=json.dumps(gpus.describe(host), indent=1) + "\n")
+        room.execute(
+            host, "sh", "-c", f"cat > {gpus.FILE}", text_input=json.dumps(gpus.describe(host), indent=1) + "\n"
+        )
 
 
 def _wait(room: Room, host: str) -> None:
     """Until systemd has started everything; a unit that failed is named."""
-    if succeeds(["docker", "exec", room.container(host), "timeout", "60", "systemctl", "is-system-running", "--wait", "--quiet"]):
+    if succeeds(
+        ["docker", "exec", room.container(host), "timeout", "60", "systemctl", "is-system-running", "--wait", "--quiet"]
+    ):
         return
     failed = room.execute(host, "systemctl", "list-units", "--failed", "--plain", "--no-legend").strip()
     raise LabError("{} did not start cleanly: {}".format(room.container(host), failed or "systemd does not answer"))

@@ -2,18 +2,22 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The things that can be built, by name, in the order in which they are."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from airgap_lab import host_image
+from airgap_lab import cache, engine_image, gateway_image, host_image
 
 STEPS: dict[str, Callable[[], object]] = {
     "host": host_image.build,
+    "gateway": gateway_image.build,
+    "engine": engine_image.build,
 }
 
 
 def build(names: Sequence[str]) -> None:
     for name, make in STEPS.items():
         if not names or name in names:
-            make()
+            with cache.locked("step-" + name):
+                make()

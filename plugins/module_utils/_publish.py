@@ -77,7 +77,7 @@ def tree(manifest: _manifest.Manifest, directory: str, bundle: str, depot: str) 
 
 def is_published(item: Tree) -> bool:
     """Does the place hold exactly these files, by their sizes? Their bytes were checked when they came."""
-    return _sizes(item.target) == {file.path: file.size for file in item.files}
+    return bool(_sizes(item.target) == {file.path: file.size for file in item.files})
 
 
 def is_current(item: Tree) -> bool:

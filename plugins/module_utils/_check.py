@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from typing import List, NamedTuple, Optional
+from typing import NamedTuple
 
 from ansible_collections.airgap.inference.plugins.module_utils import _digest, _manifest, _signature
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
@@ -17,10 +17,10 @@ class Checked(NamedTuple):
 
     manifest: _manifest.Manifest
     signer: str
-    problems: List[_manifest.Problem]
+    problems: list[_manifest.Problem]
 
 
-def check(root: str, allowed_signers: str, workers: Optional[int] = None) -> Checked:
+def check(root: str, allowed_signers: str, workers: int | None = None) -> Checked:
     """Check a bundle. A seal that does not hold is an error; faults of files are listed, all of them."""
     try:
         with open(os.path.join(root, _manifest.MANIFEST), "rb") as handle:
@@ -43,7 +43,7 @@ def check(root: str, allowed_signers: str, workers: Optional[int] = None) -> Che
     return Checked(manifest, signer, sorted(problems))
 
 
-def refusal(root: str, problems: List[_manifest.Problem], limit: int = 20) -> str:
+def refusal(root: str, problems: list[_manifest.Problem], limit: int = 20) -> str:
     """One message that names what is wrong, so long as that is readable."""
     lines = [
         f"The bundle at {root} is not what was sealed ({len(problems)} {'problem' if len(problems) == 1 else 'problems'}); nothing was taken from it."

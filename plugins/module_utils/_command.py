@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from typing import Dict, List, NamedTuple, Optional, Union
+from typing import NamedTuple
 
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 
@@ -21,30 +21,32 @@ class Result(NamedTuple):
 
 
 def run(
-    argv: List[str],
+    argv: list[str],
     *,
     stdin: bytes = b"",
-    env: Optional[Dict[str, str]] = None,
-    cwd: Union[str, None] = None,
+    env: dict[str, str] | None = None,
+    cwd: str | None = None,
 ) -> Result:
     """Run without a shell, in a plain locale, and return whatever the exit status was."""
     environment = {**os.environ, "LC_ALL": "C.UTF-8", **(env or {})}
     try:
         done = subprocess.run(argv, input=stdin, capture_output=True, env=environment, cwd=cwd, check=False)
     except FileNotFoundError as error:
-        raise AirgapError(f"The program {argv[0]} is not on this machine; install it, or put it on the PATH.") from error
+        raise AirgapError(
+            f"The program {argv[0]} is not on this machine; install it, or put it on the PATH."
+        ) from error
     except OSError as error:
         raise AirgapError(f"The program {argv[0]} could not be started: {error.strerror or error}.") from error
     return Result(done.returncode, done.stdout, done.stderr.decode("utf-8", "replace"))
 
 
 def require(
-    argv: List[str],
+    argv: list[str],
     doing: str,
     *,
     stdin: bytes = b"",
-    env: Optional[Dict[str, str]] = None,
-    cwd: Union[str, None] = None,
+    env: dict[str, str] | None = None,
+    cwd: str | None = None,
 ) -> bytes:
     """Run and return the standard output; a failure is told with the program's own last words."""
     result = run(argv, stdin=stdin, env=env, cwd=cwd)

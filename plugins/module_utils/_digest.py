@@ -12,7 +12,7 @@ import hashlib
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
+from typing import Callable, Iterable, NamedTuple
 
 CHUNK = 1024 * 1024
 
@@ -20,8 +20,8 @@ CHUNK = 1024 * 1024
 class Tree(NamedTuple):
     """What lies under a directory: the size of each regular file, and what has no place there."""
 
-    files: Dict[str, int]
-    strange: Dict[str, str]
+    files: dict[str, int]
+    strange: dict[str, str]
 
 
 def default_workers() -> int:
@@ -47,13 +47,13 @@ def sha256_file(path: str) -> str:
             digest.update(view[:read])
 
 
-def sha256_files(root: str, sizes: Dict[str, int], workers: Optional[int] = None) -> Dict[str, Union[str, OSError]]:
+def sha256_files(root: str, sizes: dict[str, int], workers: int | None = None) -> dict[str, str | OSError]:
     """The SHA-256 of each file below root; a file that cannot be read has its error instead.
 
     The largest come first, so that no core waits at the end for one big file.
     """
 
-    def one(path: str) -> Tuple[str, Union[str, OSError]]:
+    def one(path: str) -> tuple[str, str | OSError]:
         try:
             return path, sha256_file(os.path.join(root, path))
         except OSError as error:
@@ -64,7 +64,7 @@ def sha256_files(root: str, sizes: Dict[str, int], workers: Optional[int] = None
         return dict(pool.map(one, order))
 
 
-def copy_with_sha256(source: str, target: str) -> Tuple[str, int]:
+def copy_with_sha256(source: str, target: str) -> tuple[str, int]:
     """Copy a file's bytes and return their SHA-256 and number. The target appears whole or not at all."""
     digest = hashlib.sha256()
     buffer = bytearray(CHUNK)
@@ -111,9 +111,9 @@ def write_if_changed(path: str, data: bytes, mode: int = 0o644) -> bool:
 
 def scan(root: str) -> Tree:
     """Everything below root, without following any link. An unreadable directory is an OSError."""
-    files: Dict[str, int] = {}
-    strange: Dict[str, str] = {}
-    pending: List[str] = [""]
+    files: dict[str, int] = {}
+    strange: dict[str, str] = {}
+    pending: list[str] = [""]
     while pending:
         directory = pending.pop()
         with os.scandir(os.path.join(root, directory)) as entries:
@@ -129,7 +129,7 @@ def scan(root: str) -> Tree:
     return Tree(files, strange)
 
 
-def remove_files(root: str, paths: Iterable[str], on_remove: Optional[Callable[[str], None]] = None) -> None:
+def remove_files(root: str, paths: Iterable[str], on_remove: Callable[[str], None] | None = None) -> None:
     """Remove files below root, and the directories that this leaves empty."""
     for path in paths:
         os.unlink(os.path.join(root, path))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Dict, List, NamedTuple, Union
+from typing import Any, NamedTuple
 
 from ansible_collections.airgap.inference.plugins.module_utils._digest import Tree
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
@@ -25,7 +25,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
 
 # What each artifact must say. "path" and "name" are strings that may be used in a path; "text" never is.
-_ARTIFACTS: Dict[str, Dict[str, str]] = {
+_ARTIFACTS: dict[str, dict[str, str]] = {
     "packages": {
         "distribution": "name",
         "release": "name",
@@ -63,8 +63,8 @@ class Manifest(NamedTuple):
     site: str
     created: str
     created_by: str
-    files: List[File]
-    artifacts: Dict[str, Any]
+    files: list[File]
+    artifacts: dict[str, Any]
 
 
 class Problem(NamedTuple):
@@ -74,7 +74,7 @@ class Problem(NamedTuple):
     problem: str
 
 
-def path_fault(path: Any) -> Union[str, None]:
+def path_fault(path: Any) -> str | None:
     """Why this cannot be the path of a file below a root, or None."""
     if not isinstance(path, str) or not path:
         return "is not a path"
@@ -130,9 +130,11 @@ def render(manifest: Manifest) -> bytes:
     return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode("utf-8")
 
 
-def compare_tree(manifest: Manifest, tree: Tree) -> List[Problem]:
+def compare_tree(manifest: Manifest, tree: Tree) -> list[Problem]:
     """What the directory has that the manifest lacks, and the reverse."""
-    problems = [Problem(printable(path), f"is {kind}; a bundle holds regular files only") for path, kind in tree.strange.items()]
+    problems = [
+        Problem(printable(path), f"is {kind}; a bundle holds regular files only") for path, kind in tree.strange.items()
+    ]
     listed = {file.path: file for file in manifest.files}
     for path in tree.files:
         if path not in listed and path not in (MANIFEST, SIGNATURE):
@@ -146,7 +148,7 @@ def compare_tree(manifest: Manifest, tree: Tree) -> List[Problem]:
     return sorted(problems)
 
 
-def compare_digests(manifest: Manifest, found: Dict[str, Union[str, OSError]]) -> List[Problem]:
+def compare_digests(manifest: Manifest, found: dict[str, str | OSError]) -> list[Problem]:
     """The files whose content is not what the manifest says."""
     problems = []
     for file in manifest.files:
@@ -163,8 +165,8 @@ def printable(path: str) -> str:
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in path)
 
 
-def _files(items: List[Any]) -> List[File]:
-    files: Dict[str, File] = {}
+def _files(items: list[Any]) -> list[File]:
+    files: dict[str, File] = {}
     for item in items:
         if not isinstance(item, dict):
             raise AirgapError(f"{MANIFEST}: an entry of 'files' is not an object: {_shown(item)}.")
@@ -182,7 +184,7 @@ def _files(items: List[Any]) -> List[File]:
     return sorted(files.values())
 
 
-def _artifacts(artifacts: Any) -> Dict[str, Any]:
+def _artifacts(artifacts: Any) -> dict[str, Any]:
     if not isinstance(artifacts, dict):
         raise AirgapError(f"{MANIFEST}: 'artifacts' is not an object.")
     for kind, fields in _ARTIFACTS.items():
@@ -201,7 +203,7 @@ def _artifacts(artifacts: Any) -> Dict[str, Any]:
     return artifacts
 
 
-def _field(item: Dict[str, Any], key: str, what: str, where: str) -> None:
+def _field(item: dict[str, Any], key: str, what: str, where: str) -> None:
     value = item.get(key)
     if what == "size":
         good = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
@@ -225,7 +227,7 @@ def _field(item: Dict[str, Any], key: str, what: str, where: str) -> None:
         raise AirgapError(f"{where}: '{key}' is {_shown(value)}, which is not a {what}.")
 
 
-def _text(item: Dict[str, Any], key: str, where: str) -> None:
+def _text(item: dict[str, Any], key: str, where: str) -> None:
     value = item.get(key)
     if not isinstance(value, str) or not value or _CONTROL.search(value) or not value.isprintable():
         raise AirgapError(f"{where}: '{key}' is {_shown(value)}, which is not a line of text.")
@@ -236,8 +238,8 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 200 else f"{text[:200]}…"
 
 
-def _no_duplicates(pairs: Any) -> Dict[str, Any]:
-    result: Dict[str, Any] = {}
+def _no_duplicates(pairs: Any) -> dict[str, Any]:
+    result: dict[str, Any] = {}
     for key, value in pairs:
         if key in result:
             raise ValueError(f"the key {key!a} stands twice in one object")

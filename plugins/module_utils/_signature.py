@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-from typing import List
 
 from ansible_collections.airgap.inference.plugins.module_utils._command import last_words, run
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
@@ -44,7 +43,10 @@ def verify(data: bytes, signature: str, allowed_signers: str, namespace: str = N
         )
     reasons = []
     for identity in identities:
-        checked = run(["ssh-keygen", "-Y", "verify", "-n", namespace, "-I", identity, "-f", allowed_signers, "-s", signature], stdin=data)
+        checked = run(
+            ["ssh-keygen", "-Y", "verify", "-n", namespace, "-I", identity, "-f", allowed_signers, "-s", signature],
+            stdin=data,
+        )
         if checked.rc == 0:
             return identity
         reasons.append(last_words(checked, 3))
@@ -54,7 +56,7 @@ def verify(data: bytes, signature: str, allowed_signers: str, namespace: str = N
     )
 
 
-def _identities(output: bytes) -> List[str]:
+def _identities(output: bytes) -> list[str]:
     return [name for name in re.split(r"[,\n]", output.decode("utf-8", "replace")) if name.strip()]
 
 

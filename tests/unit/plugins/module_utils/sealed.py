@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 from pathlib import Path
-from typing import Dict, NamedTuple
+from typing import NamedTuple
 
 from ansible_collections.airgap.inference.plugins.module_utils import _manifest, _signature
 
@@ -63,7 +63,7 @@ def new_key(path: Path) -> str:
     return path.with_name(path.name + ".pub").read_text().strip()
 
 
-def make_manifest(content: Dict[str, bytes]) -> _manifest.Manifest:
+def make_manifest(content: dict[str, bytes]) -> _manifest.Manifest:
     """The manifest of files given as bytes."""
     files = [_manifest.File(path, len(data), hashlib.sha256(data).hexdigest()) for path, data in content.items()]
     return _manifest.Manifest("lab", "2026-11-21T00:00:00Z", "airgap.inference 0.1.0", files, ARTIFACTS)

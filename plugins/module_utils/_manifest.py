@@ -91,6 +91,11 @@ def path_fault(path: Any) -> str | None:
     return None
 
 
+def name_fault(name: str) -> str | None:
+    """Why this cannot be a name that stands in a path, or None."""
+    return None if _NAME.match(name) else "cannot be part of a path"
+
+
 def parse(data: bytes) -> Manifest:
     """Read a manifest, or say what is wrong with it."""
     try:

@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 from ansible_collections.airgap.inference.plugins.module_utils import _check, _manifest
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
-from ansible_collections.airgap.inference.tests.unit.plugins.module_utils.sealed import Bundle, make_bundle, new_key, seal
+from ansible_collections.airgap.inference.tests.unit.plugins.module_utils.sealed import (
+    Bundle,
+    make_bundle,
+    new_key,
+    seal,
+)
 
 
 @pytest.fixture(name="bundle")

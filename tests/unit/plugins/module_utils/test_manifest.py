@@ -83,7 +83,9 @@ def test_any_value_in_any_place_is_read_safely_or_refused(place: tuple[Any, ...]
 
 @settings(max_examples=300)
 @given(
-    st.sampled_from([place for place in places(GOOD) if place and place[-1] in ("path", "directory", "key", "name", "revision")]),
+    st.sampled_from(
+        [place for place in places(GOOD) if place and place[-1] in ("path", "directory", "key", "name", "revision")]
+    ),
     st.text(alphabet="./a\\\0\n~-", max_size=8),
 )
 def test_no_path_leaves_the_bundle(place: tuple[Any, ...], value: str) -> None:

@@ -1,0 +1,361 @@
+# Copyright (c) 2026 airgap.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import time
+from typing import Any
+
+import pytest
+from ansible_collections.airgap.inference.plugins.module_utils import _model
+from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+def describe(**config: Any) -> dict[str, Any]:
+    return _model.describe({"architectures": ["LlamaForCausalLM"], **config}, "config.json")
+
+
+def write(directory: pathlib.Path, content: str | bytes) -> str:
+    data = content if isinstance(content, bytes) else content.encode("utf-8")
+    (directory / "config.json").write_bytes(data)
+    return str(directory)
+
+
+def test_a_usual_model() -> None:
+    model = describe(
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        hidden_size=4096,
+        intermediate_size=14336,
+        num_hidden_layers=32,
+        max_position_embeddings=131072,
+        vocab_size=128256,
+        torch_dtype="bfloat16",
+    )
+    assert model == {
+        "architecture": "LlamaForCausalLM",
+        "attention_heads": 32,
+        "kv_heads": 8,
+        "latent_attention": False,
+        "head_size": 128,
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "experts": 0,
+        "layers": 32,
+        "vision_heads": None,
+        "context_length": 131072,
+        "vocabulary_size": 128256,
+        "dtype": "bfloat16",
+        "quantization": None,
+        "tensor_parallel_sizes": [1, 2, 4, 8, 16],
+    }
+
+
+@pytest.mark.parametrize(
+    ("config", "heads", "kv_heads", "head_size", "layers"),
+    [
+        # Falcon 7B, Falcon 40B and the first Falcon configurations
+        (
+            {
+                "model_type": "falcon",
+                "num_attention_heads": 71,
+                "multi_query": True,
+                "hidden_size": 4544,
+                "num_hidden_layers": 32,
+            },
+            71,
+            1,
+            64,
+            32,
+        ),
+        (
+            {
+                "model_type": "falcon",
+                "num_attention_heads": 128,
+                "num_kv_heads": 8,
+                "new_decoder_architecture": True,
+                "multi_query": True,
+                "hidden_size": 8192,
+                "num_hidden_layers": 60,
+            },
+            128,
+            8,
+            64,
+            60,
+        ),
+        (
+            {
+                "model_type": "RefinedWeb",
+                "n_head": 128,
+                "n_head_kv": 8,
+                "new_decoder_architecture": True,
+                "hidden_size": 8192,
+                "n_layer": 60,
+            },
+            128,
+            8,
+            64,
+            60,
+        ),
+        # GPT-2, StarCoder
+        ({"model_type": "gpt2", "n_head": 12, "n_embd": 768, "n_layer": 12}, 12, 12, 64, 12),
+        (
+            {"model_type": "gpt_bigcode", "n_head": 48, "n_embd": 6144, "n_layer": 40, "multi_query": True},
+            48,
+            1,
+            128,
+            40,
+        ),
+        # DBRX
+        (
+            {"model_type": "dbrx", "n_heads": 48, "d_model": 6144, "n_layers": 40, "attn_config": {"kv_n_heads": 8}},
+            48,
+            8,
+            128,
+            40,
+        ),
+        # ChatGLM
+        (
+            {
+                "num_attention_heads": 32,
+                "multi_query_attention": True,
+                "multi_query_group_num": 2,
+                "hidden_size": 4096,
+                "kv_channels": 128,
+                "num_layers": 28,
+            },
+            32,
+            2,
+            128,
+            28,
+        ),
+        # Gemma 3, Mistral Small 3: the text is nested and states its head size
+        (
+            {
+                "text_config": {
+                    "num_attention_heads": 8,
+                    "num_key_value_heads": 4,
+                    "head_dim": 256,
+                    "hidden_size": 2560,
+                    "num_hidden_layers": 34,
+                }
+            },
+            8,
+            4,
+            256,
+            34,
+        ),
+        # InternVL, DeepSeek-VL2, Qwen Omni
+        ({"llm_config": {"num_attention_heads": 28, "num_key_value_heads": 4, "hidden_size": 3584}}, 28, 4, 128, None),
+        ({"language_config": {"num_attention_heads": 10, "hidden_size": 1280}}, 10, 10, 128, None),
+        (
+            {
+                "thinker_config": {
+                    "text_config": {"num_attention_heads": 28, "num_key_value_heads": 4, "hidden_size": 3584}
+                }
+            },
+            28,
+            4,
+            128,
+            None,
+        ),
+        # Key-value heads of null mean as many as attention heads
+        ({"num_attention_heads": 16, "num_key_value_heads": None, "hidden_size": 1024}, 16, 16, 64, None),
+        # DeepSeek-V3: what is cached for a token is the latent vector and the rotary part
+        (
+            {
+                "num_attention_heads": 128,
+                "num_key_value_heads": 128,
+                "kv_lora_rank": 512,
+                "qk_rope_head_dim": 64,
+                "num_hidden_layers": 61,
+            },
+            128,
+            128,
+            576,
+            61,
+        ),
+    ],
+)
+def test_every_spelling(config: dict[str, Any], heads: int, kv_heads: int, head_size: int, layers: int | None) -> None:
+    model = describe(**config)
+    assert (model["attention_heads"], model["kv_heads"], model["head_size"], model["layers"]) == (
+        heads,
+        kv_heads,
+        head_size,
+        layers,
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "sizes"),
+    [
+        # What vLLM 0.32 was seen to load and to die of: Phi-4 at 4 and 8, Qwen2-7B at 7
+        ({"num_attention_heads": 10, "num_key_value_heads": 5}, [1, 5, 10]),
+        ({"num_attention_heads": 40, "num_key_value_heads": 10}, [1, 2, 5, 10]),
+        ({"num_attention_heads": 28, "num_key_value_heads": 4}, [1, 2, 4]),
+        ({"num_attention_heads": 64, "num_key_value_heads": 8}, [1, 2, 4, 8, 16]),
+        ({"num_attention_heads": 12, "num_key_value_heads": 2}, [1, 2, 4, 6, 12]),
+        ({"num_attention_heads": 12}, [1, 2, 3, 4, 6, 12]),
+        ({"num_attention_heads": 71, "multi_query": True}, [1]),
+        # Latent attention divides the attention heads only
+        ({"num_attention_heads": 12, "num_key_value_heads": 5, "kv_lora_rank": 512}, [1, 2, 3, 4, 6, 12]),
+        # A vision tower's heads are divided as well
+        ({"text_config": {"num_attention_heads": 32}, "vision_config": {"num_attention_heads": 12}}, [1, 2, 4]),
+        ({"num_attention_heads": 32, "vision_config": {"num_heads": 16}}, [1, 2, 4, 8, 16]),
+        # The vocabulary is padded to a multiple of 64, then divided: 512 over 5 ranks stops vLLM
+        ({"num_attention_heads": 10, "num_key_value_heads": 5, "vocab_size": 512}, [1]),
+        ({"num_attention_heads": 10, "num_key_value_heads": 5, "vocab_size": 601}, [1, 5, 10]),
+        ({"num_attention_heads": 40, "num_key_value_heads": 10, "vocab_size": 100352}, [1, 2]),
+        # So is the feed-forward part, unless experts stand in its place
+        ({"num_attention_heads": 12, "intermediate_size": 1000}, [1, 2, 4]),
+        ({"num_attention_heads": 12, "intermediate_size": 1000, "num_experts": 8}, [1, 2, 3, 4, 6, 12]),
+        ({"num_attention_heads": 12, "intermediate_size": [1000, 2000]}, [1, 2, 3, 4, 6, 12]),
+    ],
+)
+def test_the_sizes_that_load(config: dict[str, Any], sizes: list[int]) -> None:
+    assert describe(**config)["tensor_parallel_sizes"] == sizes
+
+
+def test_a_refusal_states_the_heads_and_the_valid_sizes() -> None:
+    model = describe(num_attention_heads=10, num_key_value_heads=5)
+    assert _model.tensor_parallel_refusal(model, 5) is None
+    assert _model.tensor_parallel_refusal(model, 2) == (
+        "A model with 10 attention heads and 5 key-value heads cannot be loaded at tensor parallel size 2: "
+        "5 key-value heads can neither be divided by 2 nor be repeated evenly on 2 GPUs; valid sizes: 1, 5, 10"
+    )
+    assert "10 attention heads cannot be divided by 4" in str(_model.tensor_parallel_refusal(model, 4))
+    assert "makes no sense" in str(_model.tensor_parallel_refusal(model, 0))
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (
+            {"quant_method": "fp8", "weight_block_size": [128, 128]},
+            {"method": "fp8", "bits": None, "group_size": None, "block_size": [128, 128]},
+        ),
+        (
+            {"quant_method": "awq", "bits": 4, "group_size": 128},
+            {"method": "awq", "bits": 4, "group_size": 128, "block_size": None},
+        ),
+        (
+            {"quant_method": "compressed_tensors"},
+            {"method": "compressed-tensors", "bits": None, "group_size": None, "block_size": None},
+        ),
+    ],
+)
+def test_quantisation(config: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert describe(num_attention_heads=8, quantization_config=config)["quantization"] == expected
+    assert describe(text_config={"num_attention_heads": 8, "quantization_config": config})["quantization"] == expected
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({}, "states no number of attention heads"),
+        ({"num_attention_heads": 0}, "states no number of attention heads"),
+        ({"num_attention_heads": "32"}, "num_attention_heads is '32'"),
+        ({"num_attention_heads": True}, "num_attention_heads is True"),
+        ({"num_attention_heads": 32.5}, "num_attention_heads is 32.5"),
+        ({"num_attention_heads": -1}, "num_attention_heads is -1"),
+        ({"num_attention_heads": [8, 8]}, "num_attention_heads is"),
+        ({"num_attention_heads": 8, "num_key_value_heads": {}}, "num_key_value_heads is {}"),
+        ({"text_config": []}, r"text_config is \[\]"),
+        ({"num_attention_heads": 8, "architectures": "Llama"}, "architectures is 'Llama'"),
+        ({"num_attention_heads": 8, "quantization_config": "fp8"}, "quantization_config is 'fp8'"),
+        ({"num_attention_heads": 8, "vision_config": {"num_heads": "x"}}, "vision_config: num_heads is 'x'"),
+    ],
+)
+def test_a_broken_value_is_named(config: dict[str, Any], message: str) -> None:
+    with pytest.raises(AirgapError, match=rf"config\.json.*{message}"):
+        describe(**config)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "not valid JSON"),
+        ('{"num_attention_heads": 8', "not valid JSON"),
+        ('{"num_attention_heads": NaN}', "NaN is not allowed"),
+        ('{"num_attention_heads": Infinity}', "Infinity is not allowed"),
+        ('{"rope_theta": 1e999}', "too large"),
+        ('{"num_attention_heads": ' + "9" * 100000 + "}", "100000 digits"),
+        ("[" * 200000, "not valid JSON"),
+        ('{"a":' * 200000, "not valid JSON"),
+        ("[1, 2]", "list instead of an object"),
+        (b"\xff\xfe{}", "not valid JSON"),
+    ],
+)
+def test_a_broken_file_is_named(tmp_path: pathlib.Path, content: str | bytes, message: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(AirgapError, match=rf"config\.json.*{message}"):
+        _model.read(write(tmp_path, content))
+    assert time.monotonic() - started < 1
+
+
+def test_a_file_of_200_mb_is_not_read(tmp_path: pathlib.Path) -> None:
+    with open(tmp_path / "config.json", "wb") as file:
+        file.truncate(200_000_000)
+    started = time.monotonic()
+    with pytest.raises(AirgapError, match=r"config\.json holds 200000000 bytes"):
+        _model.read(str(tmp_path))
+    assert time.monotonic() - started < 1
+
+
+def test_what_is_no_model_directory(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(AirgapError, match="is not a directory"):
+        _model.read(str(tmp_path / "absent"))
+    with pytest.raises(AirgapError, match=r"holds no config\.json"):
+        _model.read(str(tmp_path))
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(AirgapError, match="not a regular file"):
+        _model.read(str(tmp_path))
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "config.json").symlink_to("absent")
+    with pytest.raises(AirgapError, match="cannot be read"):
+        _model.read(str(tmp_path))
+
+
+def test_a_directory_with_only_a_configuration(tmp_path: pathlib.Path) -> None:
+    model = _model.read(write(tmp_path, json.dumps({"num_attention_heads": 8})))
+    assert model["architecture"] is None
+    assert model["weights"] is None
+    assert model["tokenizer"] is False
+    (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
+    assert _model.read(str(tmp_path))["tokenizer"] is True
+
+
+KEYS = [
+    "architectures", "text_config", "num_attention_heads", "num_key_value_heads", "kv_lora_rank", "hidden_size", "head_dim", "multi_query",
+    "attn_config", "kv_n_heads", "vision_config", "num_experts", "vocab_size", "quantization_config", "weight_block_size", "quant_method",
+    "intermediate_size", "max_position_embeddings", "torch_dtype", "model_type", "thinker_config",
+]  # fmt: skip
+LEAVES = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5)
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=15,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=10))
+def test_any_configuration_is_described_or_refused(config: dict[str, Any]) -> None:
+    try:
+        model = _model.describe(config, "config.json")
+    except AirgapError as error:
+        assert "config.json" in str(error)
+        return
+    assert 1 in model["tensor_parallel_sizes"]
+    for size in range(1, 20):
+        refused = _model.tensor_parallel_refusal(model, size) is not None
+        assert refused != (size in model["tensor_parallel_sizes"]) or size > _model.LARGEST_SIZE

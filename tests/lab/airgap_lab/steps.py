@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from airgap_lab import cache, engine_image, gateway_image, host_image
+from airgap_lab import cache, engine_image, gateway_image, gpu_repository, host_image
 
 STEPS: dict[str, Callable[[], object]] = {
     "host": host_image.build,
+    "gpu-packages": gpu_repository.build,
     "gateway": gateway_image.build,
     "engine": engine_image.build,
 }

@@ -1,0 +1,30 @@
+# Copyright (c) 2026 airgap.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""nvidia-persistenced: holds the driver open, so that nvidia-smi shows persistence mode while it runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from simulated_gpus import PERSISTENCED, read
+
+
+def main() -> int:
+    host = read()
+    if not host.driver or not host.gpus:
+        print("nvidia-persistenced failed to initialize. Check syslog for more details.", file=sys.stderr)
+        return 1
+    PERSISTENCED.parent.mkdir(exist_ok=True)
+    PERSISTENCED.write_text(f"{os.getpid()}\n", encoding="utf-8")
+    signal.sigwait({signal.SIGTERM, signal.SIGINT})
+    PERSISTENCED.unlink(missing_ok=True)
+    return 0
+
+
+if __name__ == "__main__":
+    # Blocked before the pid is known to others: a quick stop is not missed.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    sys.exit(main())

@@ -54,7 +54,7 @@ _value:
   elements: dict
 """
 
-from typing import Any, Callable, Dict
+from typing import Any, Callable
 
 from ansible_collections.airgap.inference.plugins.module_utils import _instance
 
@@ -62,5 +62,5 @@ from ansible_collections.airgap.inference.plugins.module_utils import _instance
 class FilterModule:
     """Ansible's way to a filter."""
 
-    def filters(self) -> Dict[str, Callable[..., Any]]:
+    def filters(self) -> dict[str, Callable[..., Any]]:
         return {"instance_plan": _instance.plan}

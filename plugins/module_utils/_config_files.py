@@ -9,7 +9,7 @@ import os
 import shlex
 import shutil
 import tempfile
-from typing import Dict, List, NamedTuple, Optional
+from typing import NamedTuple
 
 from ansible_collections.airgap.inference.plugins.module_utils._command import last_words, run
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
@@ -20,10 +20,10 @@ class File(NamedTuple):
 
     path: str
     content: str
-    validate: Optional[str]
+    validate: str | None
 
 
-def current(path: str) -> Optional[str]:
+def current(path: str) -> str | None:
     """The text of a file, or None where there is none."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="") as stream:
@@ -36,12 +36,12 @@ def current(path: str) -> Optional[str]:
         raise AirgapError(f"{path} could not be read: {error.strerror}.") from error
 
 
-def differing(files: List[File]) -> List[File]:
+def differing(files: list[File]) -> list[File]:
     """Those of the files whose text is not in place."""
     return [file for file in files if current(file.path) != file.content]
 
 
-def check(files: List[File], changed: List[File], validate: Optional[str]) -> None:
+def check(files: list[File], changed: list[File], validate: str | None) -> None:
     """Hold the candidates against their checkers before any of them is put in place."""
     names = [os.path.basename(file.path) for file in files]
     if validate and len(set(names)) != len(names):
@@ -60,7 +60,7 @@ def check(files: List[File], changed: List[File], validate: Optional[str]) -> No
 
 def make_parents(path: str) -> None:
     """The directories above a file, readable by all."""
-    missing: List[str] = []
+    missing: list[str] = []
     parent = os.path.dirname(path)
     while parent and not os.path.isdir(parent):
         missing.append(parent)
@@ -73,10 +73,15 @@ def make_parents(path: str) -> None:
         os.chmod(directory, 0o755)
 
 
-def difference(files: List[File]) -> List[Dict[str, str]]:
+def difference(files: list[File]) -> list[dict[str, str]]:
     """What --diff shows."""
     return [
-        {"before_header": file.path, "after_header": file.path, "before": current(file.path) or "", "after": file.content}
+        {
+            "before_header": file.path,
+            "after_header": file.path,
+            "before": current(file.path) or "",
+            "after": file.content,
+        }
         for file in files
     ]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import Any, Dict, List
+from typing import Any
 
 from ansible_collections.airgap.inference.plugins.module_utils._command import last_words, run
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
@@ -18,7 +18,7 @@ def present() -> bool:
     return shutil.which("docker") is not None
 
 
-def missing_images(references: List[str]) -> List[str]:
+def missing_images(references: list[str]) -> list[str]:
     """Those of the images that are not on this machine."""
     return [reference for reference in references if run(["docker", "image", "inspect", reference]).rc != 0]
 
@@ -32,12 +32,12 @@ def pull(reference: str) -> None:
     raise AirgapError(f"The image {reference} could not be pulled: {said}{_remedy(said)}")
 
 
-def inspect_container(name: str) -> Dict[str, Any]:
+def inspect_container(name: str) -> dict[str, Any]:
     """docker inspect of one container."""
     result = run(["docker", "container", "inspect", name])
     if result.rc != 0:
         raise AirgapError(f"There is no container {name} on this host: {last_words(result)}")
-    found: List[Dict[str, Any]] = json.loads(result.stdout)
+    found: list[dict[str, Any]] = json.loads(result.stdout)
     return found[0]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Mapping, Sequence
 
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 
@@ -27,11 +27,11 @@ def refusals(
     engines: Sequence[Engine],
     images: Mapping[str, Any],
     models: Mapping[str, Any],
-) -> List[str]:
+) -> list[str]:
     """Every reason why these instances cannot run, as far as the description and the bundle show it."""
     known = {str(engine["name"]): engine for engine in engines}
-    reasons: List[str] = []
-    seen: Dict[str, int] = {}
+    reasons: list[str] = []
+    seen: dict[str, int] = {}
     for position, instance in enumerate(instances):
         name = str(instance.get("name", ""))
         where = f"instance {name}" if name else f"instance number {position + 1}"
@@ -60,7 +60,7 @@ def plan(
     images: Mapping[str, Any],
     models: Mapping[str, Any],
     registry: str = "",
-) -> List[Dict[str, Any]]:
+) -> list[dict[str, Any]]:
     """What the host runs, instance by instance, with nothing left open. Call it after refusals() found none."""
     known = {str(engine["name"]): engine for engine in engines}
     gpus = assign_gpus(instances)
@@ -80,7 +80,7 @@ def plan(
                 "environment": environment(instance, engine),
                 "container": dict(engine["container"]),
                 "health": engine["health"],
-                "api": [dict(entry) for entry in engine["api"]],
+                "upstream": {"name": instance["name"], "api": [dict(entry) for entry in engine["api"]]},
                 "drain": drain(instance, engine),
                 "memory": instance.get("memory"),
                 "shm_size": instance.get("shm_size"),
@@ -89,9 +89,9 @@ def plan(
     return planned
 
 
-def assign_gpus(instances: Sequence[Instance]) -> List[List[int]]:
+def assign_gpus(instances: Sequence[Instance]) -> list[list[int]]:
     """The GPUs of a host, handed out in the order of the instances, each to one instance only."""
-    assigned: List[List[int]] = []
+    assigned: list[list[int]] = []
     first = 0
     for instance in instances:
         count = int(instance.get("gpus") or 0)
@@ -100,7 +100,7 @@ def assign_gpus(instances: Sequence[Instance]) -> List[List[int]]:
     return assigned
 
 
-def command(instance: Instance, engine: Engine) -> List[str]:
+def command(instance: Instance, engine: Engine) -> list[str]:
     """The engine's command line: its fixed part, then the options by name."""
     values = {
         "name": str(instance["name"]),
@@ -114,7 +114,7 @@ def command(instance: Instance, engine: Engine) -> List[str]:
     return argv
 
 
-def option_arguments(option: str, value: Any, negated: bool = True) -> List[str]:
+def option_arguments(option: str, value: Any, negated: bool = True) -> list[str]:
     """One option in the engine's own spelling.
 
     true is the bare flag; false its --no- form where the engine has these, else nothing; null is nothing;
@@ -130,11 +130,13 @@ def option_arguments(option: str, value: Any, negated: bool = True) -> List[str]
     if isinstance(value, Mapping):
         return [flag, json.dumps(value, sort_keys=True, separators=(",", ":"))]
     if isinstance(value, (list, tuple)):
-        return [flag, *(json.dumps(part) if isinstance(part, Mapping) else str(part) for part in value)] if value else []
+        return (
+            [flag, *(json.dumps(part) if isinstance(part, Mapping) else str(part) for part in value)] if value else []
+        )
     return [flag, str(value)]
 
 
-def environment(instance: Instance, engine: Engine) -> Dict[str, str]:
+def environment(instance: Instance, engine: Engine) -> dict[str, str]:
     """The engine's offline environment, then the instance's own."""
     merged = {**engine.get("environment", {}), **(instance.get("environment") or {})}
     return {name: str(merged[name]) for name in sorted(merged)}
@@ -152,16 +154,16 @@ def drain(instance: Instance, engine: Engine) -> int:
     return int(_options(instance, engine).get(option, 0)) if option else 0
 
 
-def _options(instance: Instance, engine: Engine) -> Dict[str, Any]:
+def _options(instance: Instance, engine: Engine) -> dict[str, Any]:
     own = {_underscored(name): value for name, value in (instance.get("options") or {}).items()}
-    options: Dict[str, Any] = {**engine.get("options", {}), **own}
+    options: dict[str, Any] = {**engine.get("options", {}), **own}
     gpu_option = engine.get("gpu_option")
     if gpu_option and int(instance.get("gpus") or 0) > 1 and not any(option in own for option in _PARALLEL):
         options[gpu_option] = int(instance["gpus"])
     return options
 
 
-def _sizes(instance: Instance) -> Tuple[int, int]:
+def _sizes(instance: Instance) -> tuple[int, int]:
     """Tensor parallel size, and how many GPUs all kinds of parallelism together need."""
     own = {_underscored(name): value for name, value in (instance.get("options") or {}).items()}
     if not any(option in own for option in _PARALLEL):
@@ -171,7 +173,7 @@ def _sizes(instance: Instance) -> Tuple[int, int]:
     return tensor, tensor * pipeline * data
 
 
-def _engine_refusals(instance: Instance, engine: Engine) -> List[str]:
+def _engine_refusals(instance: Instance, engine: Engine) -> list[str]:
     reasons = []
     own_environment = instance.get("environment") or {}
     for name in sorted(set(own_environment) & set(engine.get("forbidden_environment", []))):
@@ -181,7 +183,9 @@ def _engine_refusals(instance: Instance, engine: Engine) -> List[str]:
         )
     for name, value in sorted(own_environment.items()):
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-            reasons.append(f"environment.{name} is {value!r}; write it as a quoted string, as the engine shall read it.")
+            reasons.append(
+                f"environment.{name} is {value!r}; write it as a quoted string, as the engine shall read it."
+            )
     reserved = {_underscored(option) for option in engine.get("reserved_options", [])}
     for option in sorted(instance.get("options") or {}):
         if _underscored(option) in reserved:
@@ -204,7 +208,7 @@ def _engine_refusals(instance: Instance, engine: Engine) -> List[str]:
     return [*reasons, reason] if reason else reasons
 
 
-def _version_refusal(image: str, engine: Engine) -> Optional[str]:
+def _version_refusal(image: str, engine: Engine) -> str | None:
     """A tag that is a version must reach the engine's minimum; other tags and digests say nothing."""
     tag = image.split("@")[0].rpartition(":")[2]
     match = _VERSION_TAG.match(tag)
@@ -214,7 +218,7 @@ def _version_refusal(image: str, engine: Engine) -> Optional[str]:
     return f"image is {image}; below {minimum} {engine['name']} has faults that matter here. Use {minimum} or newer."
 
 
-def _bundle_refusals(instance: Instance, images: Mapping[str, Any], models: Mapping[str, Any]) -> List[str]:
+def _bundle_refusals(instance: Instance, images: Mapping[str, Any], models: Mapping[str, Any]) -> list[str]:
     reasons = []
     image = str(instance.get("image", ""))
     if "@sha256:" not in image and image not in images:
@@ -244,7 +248,7 @@ def _underscored(name: str) -> str:
     return name.replace("-", "_")
 
 
-def _numbers(version: str) -> List[int]:
+def _numbers(version: str) -> list[int]:
     return [int(part) for part in version.split(".")]
 
 

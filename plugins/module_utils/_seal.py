@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, List, Mapping, NamedTuple
+from typing import Any, Mapping, NamedTuple
 
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 
@@ -15,9 +15,9 @@ class Seal(NamedTuple):
     """What the kernel says of a container's first process."""
 
     pid: int
-    interfaces: List[str]
+    interfaces: list[str]
     routes: int
-    user_ids: List[int]
+    user_ids: list[int]
     effective_capabilities: int
     bounding_capabilities: int
     no_new_privileges: bool
@@ -48,7 +48,7 @@ def read(container: Mapping[str, Any], proc: str = "/proc") -> Seal:
     )
 
 
-def breaches(seal: Seal) -> List[str]:
+def breaches(seal: Seal) -> list[str]:
     """Every way in which the container is not sealed."""
     found = []
     if seal.interfaces != ["lo"]:
@@ -70,7 +70,7 @@ def breaches(seal: Seal) -> List[str]:
     return found
 
 
-def describe(seal: Seal) -> Dict[str, Any]:
+def describe(seal: Seal) -> dict[str, Any]:
     """As data for a module's result."""
     return {
         **seal._asdict(),
@@ -89,12 +89,12 @@ def _text(path: str) -> str:
         raise AirgapError(f"{path} could not be read: {error.strerror}; this needs root on the host.") from error
 
 
-def _status(text: str) -> Dict[str, str]:
+def _status(text: str) -> dict[str, str]:
     pairs = (line.partition(":") for line in text.splitlines())
     return {key: value.strip() for key, _, value in pairs}
 
 
-def _interfaces(text: str) -> List[str]:
+def _interfaces(text: str) -> list[str]:
     return sorted(line.partition(":")[0].strip() for line in text.splitlines() if ":" in line)
 
 

@@ -80,14 +80,14 @@ changed_files:
   elements: str
 """
 
-from typing import Any, Dict, List
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.airgap.inference.plugins.module_utils import _config_files as config_files
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 
 
-def put_in_place(module: AnsibleModule, entry: Dict[str, Any], replace: bool) -> bool:
+def put_in_place(module: AnsibleModule, entry: dict[str, Any], replace: bool) -> bool:
     """Write one file if its text is new, and set its owner and mode; whether anything changed."""
     path = entry["path"]
     if replace:
@@ -123,8 +123,8 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    entries: List[Dict[str, Any]] = module.params["files"]
-    changed_files: List[str] = []
+    entries: list[dict[str, Any]] = module.params["files"]
+    changed_files: list[str] = []
     try:
         files = [config_files.File(entry["path"], entry["content"], entry["validate"]) for entry in entries]
         differing = config_files.differing(files)

@@ -79,14 +79,14 @@ containers:
         pid: 4711
 """
 
-from typing import Any, Dict
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.airgap.inference.plugins.module_utils import _docker, _seal
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 
 
-def look_at(name: str) -> Dict[str, Any]:
+def look_at(name: str) -> dict[str, Any]:
     """One container's entry; one that cannot be read is not sealed."""
     try:
         seal = _seal.read(_docker.inspect_container(name))

@@ -13,13 +13,26 @@ import jinja2
 import jinja2.meta
 import pytest
 import yaml
+from ansible.plugins.loader import filter_loader, init_plugin_loader, test_loader
+
+init_plugin_loader()
 
 ROLES = sorted(path for path in (Path(__file__).resolve().parents[3] / "roles").iterdir() if path.is_dir())
 TEMPLATES = sorted(path for role in ROLES for path in (role / "templates").rglob("*.j2"))
 
 # What Ansible gives every template.
 GIVEN = {"ansible_facts", "ansible_managed", "ansible_play_hosts", "ansible_play_hosts_all", "group_names", "groups"}
-GIVEN |= {"ansible_check_mode", "ansible_host", "hostvars", "inventory_hostname", "lookup", "now", "omit", "query", "role_path"}
+GIVEN |= {
+    "ansible_check_mode",
+    "ansible_host",
+    "hostvars",
+    "inventory_hostname",
+    "lookup",
+    "now",
+    "omit",
+    "query",
+    "role_path",
+}
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -48,6 +61,17 @@ def variables_of(role: Path) -> set[str]:
             names |= set(re.findall(r"^\s*(?:register|loop_var|index_var|name): (\w+)$", text, re.MULTILINE))
             names |= set(re.findall(r"^\s+(__\w+):", text, re.MULTILINE))
     return names
+
+
+class Plugins(dict[str, Any]):
+    """Jinja's own filters or tests, then Ansible's, in the way that Jinja asks for them."""
+
+    def __init__(self, builtin: dict[str, Any], loader: Any) -> None:
+        super().__init__(builtin)
+        self.loader = loader
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return super().get(name) or self.loader.get(name) or default
 
 
 by_role = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
@@ -103,5 +127,7 @@ def test_stated_defaults_are_the_defaults(role: Path) -> None:
 def test_templates_use_only_what_exists(template: Path) -> None:
     role = next(role for role in ROLES if role in template.parents)
     environment = jinja2.Environment(trim_blocks=True, autoescape=False)
+    environment.filters = Plugins(environment.filters, filter_loader)
+    environment.tests = Plugins(environment.tests, test_loader)
     used = jinja2.meta.find_undeclared_variables(environment.parse(template.read_text(encoding="utf-8")))
     assert used - variables_of(role) - GIVEN - set(environment.globals) == set(), "nothing gives these names a value"

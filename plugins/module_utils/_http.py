@@ -179,6 +179,11 @@ _CERTIFICATE = {
     62: "its certificate was issued for other names. Use one of its names in url, or issue it again with this one",
     64: "its certificate was issued for other addresses. Use one of its names in url, or issue it again with this address",
 }
+_INCOMPLETE = (
+    "the certificate or its authority's lacks what strict clients such as Python 3.13 demand. Issue it again: the authority with "
+    "critical basicConstraints and keyUsage keyCertSign, both with their key identifiers"
+)
+_CERTIFICATE.update(dict.fromkeys(range(79, 95), _INCOMPLETE))
 
 
 def _translate(error: Exception, address: Address, path: str, late: bool) -> AirgapError:

@@ -157,12 +157,14 @@ def serve(behaviour: Behaviour, tls: tuple[str, str] | None = None, unix: str | 
 def make_authority(directory: pathlib.Path) -> None:
     """ca.pem and ca.key."""
     _openssl(directory, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-             "-subj", "/CN=test authority", "-keyout", "ca.key", "-out", "ca.pem")  # fmt: skip
+             "-subj", "/CN=test authority", "-addext", "keyUsage=critical,keyCertSign", "-keyout", "ca.key", "-out", "ca.pem")  # fmt: skip
 
 
 def make_certificate(directory: pathlib.Path, name: str, alternative: str, days: str = "2") -> tuple[str, str]:
     """A certificate of the authority for these names, and its key."""
-    (directory / f"{name}.ext").write_text(f"subjectAltName={alternative}\n", encoding="utf-8")
+    (directory / f"{name}.ext").write_text(
+        f"subjectAltName={alternative}\nauthorityKeyIdentifier=keyid\nsubjectKeyIdentifier=hash\n", encoding="utf-8"
+    )
     _openssl(directory, "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", f"/CN={name}",
              "-keyout", f"{name}.key", "-out", f"{name}.csr")  # fmt: skip
     _openssl(directory, "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", days,

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import pathlib
 import socket
+import ssl
 import threading
 import time
 from typing import Any, Iterator
 
 import pytest
+from ansible_collections.airgap.inference.plugins.module_utils import _http
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 from ansible_collections.airgap.inference.plugins.module_utils._http import Address, parse_url
 from ansible_collections.airgap.inference.plugins.module_utils._openai import Question, key_refusal, read_key, wait_for
@@ -357,6 +359,12 @@ def test_tls_of_another_name_and_of_yesterday(authority: pathlib.Path, behaviour
         assert "issued for other names" in refusal(Address("localhost", port, tls=True, ca_path=ca))
     with serve(behaviour, tls=make_certificate(authority, "old", "IP:127.0.0.1", days="-1")) as port:
         assert "has expired" in refusal(Address("127.0.0.1", port, tls=True, ca_path=ca))
+
+
+def test_a_certificate_that_strict_clients_refuse() -> None:
+    error = ssl.SSLCertVerificationError()
+    error.verify_code, error.verify_message = 92, "CA cert does not include key usage extension"
+    assert "Issue it again: the authority with" in str(_http._translate(error, Address(tls=True), "/health", False))
 
 
 def test_tls_where_none_is_spoken(address: Address) -> None:

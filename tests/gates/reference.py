@@ -21,7 +21,7 @@ REFERENCE = ROOT / "docs" / "reference"
 
 
 def generate(target: Path) -> bool:
-    """Write the reference into an empty directory; antsibull-docs itself says what stops it."""
+    """Write the reference into an empty directory, or say what stops it."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     command = ["antsibull-docs", f"--config-file={ROOT / '.config' / 'antsibull-docs.cfg'}", "collection"]
@@ -32,7 +32,10 @@ def generate(target: Path) -> bool:
         "--no-add-antsibull-docs-version",
     ]
     command += ["--fail-on-error", f"--dest-dir={target}", "airgap.inference"]
-    return subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode == 0
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode:
+        print(done.stdout, end="")
+    return done.returncode == 0
 
 
 def stale(fresh: Path) -> list[str]:

@@ -32,7 +32,8 @@ _PLATFORMS = (
     "manylinux_2_5",
     "manylinux1",
 )
-_NEVER = ("MANIFEST.json", "FILES.json", "galaxy.yml", "galaxy.yaml", ".git", "*.pyc", "*.retry", "tests/output")
+# Beside what a build of ansible-galaxy leaves out: hidden files at the top, which serve tools and not Ansible.
+_NEVER = ("MANIFEST.json", "FILES.json", "galaxy.yml", "galaxy.yaml", ".*", "*.pyc", "*.retry", "tests/output")
 _METADATA = (
     "namespace",
     "name",

@@ -1,108 +1,155 @@
 # Copyright (c) 2026 airgap.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How sealed a running container is, from the kernel's own tables, not from what was asked for."""
+"""Seals a bundle: what does not belong goes, every file is read once, and the manifest of all is signed."""
 
 from __future__ import annotations
 
 import os
-from typing import Any, Mapping, NamedTuple
+from typing import Any, NamedTuple
 
+from ansible_collections.airgap.inference.plugins.module_utils import _digest, _manifest, _signature
+from ansible_collections.airgap.inference.plugins.module_utils._apt_repository import parse_records
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 
-
-class Seal(NamedTuple):
-    """What the kernel says of a container's first process."""
-
-    pid: int
-    interfaces: list[str]
-    routes: int
-    user_ids: list[int]
-    effective_capabilities: int
-    bounding_capabilities: int
-    no_new_privileges: bool
-    seccomp_mode: int
-    root_read_only: bool
-    network_mode: str
+BOOTSTRAP = "bootstrap"
+# What staging writes. Anything else in the directory is somebody's, and is not touched.
+_OURS = ("controller", "images", "models", "packages")
+_FILES = (BOOTSTRAP, _manifest.MANIFEST, _manifest.SIGNATURE)
 
 
-def read(container: Mapping[str, Any], proc: str = "/proc") -> Seal:
-    """Read the seal of a container; the argument is what docker inspect says of it."""
-    name = str(container.get("Name", "")).lstrip("/")
-    pid = int(container["State"]["Pid"])
-    if not container["State"].get("Running") or pid <= 0:
-        raise AirgapError(f"The container {name} is not running (state: {container['State'].get('Status')}).")
-    base = os.path.join(proc, str(pid))
-    status = _status(_text(base + "/status"))
-    return Seal(
-        pid=pid,
-        interfaces=_interfaces(_text(base + "/net/dev")),
-        routes=max(len(_text(base + "/net/route").splitlines()) - 1, 0),
-        user_ids=sorted({int(field) for field in status["Uid"].split()}),
-        effective_capabilities=int(status["CapEff"], 16),
-        bounding_capabilities=int(status["CapBnd"], 16),
-        no_new_privileges=status.get("NoNewPrivs") == "1",
-        seccomp_mode=int(status.get("Seccomp", "0")),
-        root_read_only=_root_read_only(_text(base + "/mountinfo")),
-        network_mode=str(container["HostConfig"]["NetworkMode"]),
+class Plan(NamedTuple):
+    """What the bundle holds, and which of its files nothing describes any more."""
+
+    sizes: dict[str, int]
+    stale: list[str]
+
+
+class Sealed(NamedTuple):
+    """A bundle after sealing."""
+
+    changed: bool
+    created: str
+    files: int
+    size: int
+    removed: list[str]
+
+
+def plan(root: str, artifacts: dict[str, Any]) -> Plan:
+    """Look at the directory; what is not of a bundle is an error and stays."""
+    tree = _digest.scan(root) if os.path.isdir(root) else _digest.Tree({}, {})
+    foreign = sorted(
+        path for path in [*tree.files, *tree.strange] if path not in _FILES and path.split("/")[0] not in _OURS
+    )
+    if foreign:
+        shown = ", ".join(_manifest.printable(path) for path in foreign[:10]) + (" …" if len(foreign) > 10 else "")
+        raise AirgapError(
+            f"{root} holds files that are not of a bundle: {shown}. Move them away, or give the bundle a directory of its own."
+        )
+    stale = sorted(path for path in [*tree.files, *tree.strange] if not belongs(path, artifacts))
+    sizes = {
+        path: size
+        for path, size in tree.files.items()
+        if path not in stale and path not in (_manifest.MANIFEST, _manifest.SIGNATURE)
+    }
+    for path in sizes:
+        fault = _manifest.path_fault(path)
+        if fault:
+            raise AirgapError(f"{root}/{_manifest.printable(path)} {fault}; such a file cannot be carried.")
+    links = [path for path in tree.strange if path not in stale]
+    if links:
+        raise AirgapError(
+            f"{root}/{_manifest.printable(links[0])} is {tree.strange[links[0]]}; a bundle holds regular files only. Remove it."
+        )
+    return Plan(sizes, stale)
+
+
+def belongs(path: str, artifacts: dict[str, Any]) -> bool:
+    """Whether the description of this bundle has a place for a file."""
+    name = os.path.basename(path)
+    if name.startswith(".") and name.endswith(".part"):
+        return False
+    if path in _FILES or path.startswith("controller/"):
+        return True
+    if path.startswith("images/"):
+        return bool(artifacts["images"])
+    directories = [item["directory"] for kind in ("packages", "models") for item in artifacts[kind]]
+    lists = [f"{item['directory']}.sha256" for item in artifacts["models"]]
+    return path in lists or any(path.startswith(f"{directory}/") for directory in directories)
+
+
+def known_digests(root: str, artifacts: dict[str, Any]) -> dict[str, str]:
+    """What the parts of a bundle say about their own files: staging is checked by what it carries."""
+    known: dict[str, str] = {}
+    blobs = os.path.join(root, "images/blobs/sha256")
+    for digest in os.listdir(blobs) if os.path.isdir(blobs) else []:
+        known[f"images/blobs/sha256/{digest}"] = digest
+    for model in artifacts["models"]:
+        listing = f"{model['directory']}.sha256"
+        known[listing] = model["digest"]
+        with open(os.path.join(root, listing), encoding="utf-8") as handle:
+            known.update({f"{model['directory']}/{line[66:]}": line[:64] for line in handle.read().splitlines()})
+    for item in artifacts["packages"]:
+        index = f"{item['directory']}/dists/{item['suite']}/{item['component']}/binary-{item['architecture']}/Packages"
+        with open(os.path.join(root, index), encoding="utf-8") as handle:
+            known.update(
+                {
+                    f"{item['directory']}/{record['Filename']}": record["SHA256"]
+                    for record in parse_records(handle.read())
+                }
+            )
+    return known
+
+
+def would_change(root: str, wanted: _manifest.Manifest, plan_: Plan) -> bool:
+    """Whether sealing would change anything, as far as can be told without reading the files."""
+    old = _old(root)
+    if old is None or plan_.stale or old.artifacts != wanted.artifacts or old.site != wanted.site:
+        return True
+    return {file.path: file.size for file in old.files} != plan_.sizes
+
+
+def seal(root: str, wanted: _manifest.Manifest, plan_: Plan, key: str) -> Sealed:
+    """Bring the directory to its description and sign it. A seal that still holds is not renewed."""
+    _digest.remove_files(root, plan_.stale)
+    digests = _digest.sha256_files(root, plan_.sizes)
+    files = []
+    for path, digest in sorted(digests.items()):
+        if isinstance(digest, OSError):
+            raise AirgapError(f"{root}/{path} cannot be read: {digest.strerror or digest}.")
+        files.append(_manifest.File(path, plan_.sizes[path], digest))
+    _compare(root, files, known_digests(root, wanted.artifacts))
+    old = _old(root)
+    manifest = wanted._replace(files=files)
+    signature = os.path.join(root, _manifest.SIGNATURE)
+    if old is not None and old._replace(created=manifest.created) == manifest:
+        manifest = manifest._replace(created=old.created)
+    data = _manifest.render(manifest)
+    # What import would refuse is never signed.
+    _manifest.parse(data)
+    current = old is not None and manifest == old and _signature.signer(data, signature) == _signature.fingerprint(key)
+    if not current:
+        signed = _signature.sign(data, key)
+        _digest.write_if_changed(os.path.join(root, _manifest.MANIFEST), data)
+        _digest.write_if_changed(signature, signed)
+    return Sealed(
+        bool(plan_.stale) or not current, manifest.created, len(files), sum(plan_.sizes.values()), plan_.stale
     )
 
 
-def breaches(seal: Seal) -> list[str]:
-    """Every way in which the container is not sealed."""
-    found = []
-    if seal.interfaces != ["lo"]:
-        found.append(f"its interfaces are {', '.join(seal.interfaces)}, not lo alone")
-    if seal.routes:
-        found.append(f"it has {seal.routes} routes")
-    if seal.network_mode != "none":
-        found.append(f"its network mode is {seal.network_mode}, not none")
-    if 0 in seal.user_ids:
-        found.append("it runs as root")
-    if seal.effective_capabilities:
-        found.append(f"it holds capabilities {seal.effective_capabilities:#x}")
-    if seal.bounding_capabilities:
-        found.append(f"it can gain capabilities {seal.bounding_capabilities:#x}")
-    if not seal.no_new_privileges:
-        found.append("it can gain privileges")
-    if not seal.root_read_only:
-        found.append("its root file system is writable")
-    return found
+def _compare(root: str, files: list[_manifest.File], known: dict[str, str]) -> None:
+    found = {file.path: file.sha256 for file in files}
+    wrong = sorted(path for path, digest in known.items() if found.get(path) != digest)
+    if wrong:
+        shown = ", ".join(wrong[:10]) + (" …" if len(wrong) > 10 else "")
+        raise AirgapError(
+            f"These files in {root} were damaged after they were fetched: {shown}. Remove them and stage again; check the disk."
+        )
 
 
-def describe(seal: Seal) -> dict[str, Any]:
-    """As data for a module's result."""
-    return {
-        **seal._asdict(),
-        "effective_capabilities": f"{seal.effective_capabilities:#x}",
-        "bounding_capabilities": f"{seal.bounding_capabilities:#x}",
-    }
-
-
-def _text(path: str) -> str:
+def _old(root: str) -> _manifest.Manifest | None:
     try:
-        with open(path, encoding="utf-8") as stream:
-            return stream.read()
-    except FileNotFoundError as error:
-        raise AirgapError(f"{path} is not there; the container has just stopped.") from error
-    except OSError as error:
-        raise AirgapError(f"{path} could not be read: {error.strerror}; this needs root on the host.") from error
-
-
-def _status(text: str) -> dict[str, str]:
-    pairs = (line.partition(":") for line in text.splitlines())
-    return {key: value.strip() for key, _, value in pairs}
-
-
-def _interfaces(text: str) -> list[str]:
-    return sorted(line.partition(":")[0].strip() for line in text.splitlines() if ":" in line)
-
-
-def _root_read_only(text: str) -> bool:
-    """The last mount at / decides."""
-    options = ""
-    for line in text.splitlines():
-        fields = line.split()
-        if len(fields) > 5 and fields[4] == "/":
-            options = fields[5]
-    return "ro" in options.split(",")
+        with open(os.path.join(root, _manifest.MANIFEST), "rb") as handle:
+            return _manifest.parse(handle.read())
+    except (OSError, AirgapError):
+        return None

@@ -38,7 +38,7 @@ def verify(data: bytes, signature: str, allowed_signers: str, namespace: str = N
     identities = _identities(found.stdout)
     if not identities:
         raise AirgapError(
-            f"The bundle is signed by {_signer(data, signature, namespace)}, whom {allowed_signers} does not allow. "
+            f"The bundle is signed by {signer(data, signature, namespace) or 'an unknown key'}, which {allowed_signers} does not allow. "
             "Nothing was taken from it. If that key is right, add it to that file on this machine, never from the drive."
         )
     reasons = []
@@ -60,8 +60,21 @@ def _identities(output: bytes) -> list[str]:
     return [name for name in re.split(r"[,\n]", output.decode("utf-8", "replace")) if name.strip()]
 
 
-def _signer(data: bytes, signature: str, namespace: str) -> str:
-    """The fingerprint of the key in a signature: what a person can compare."""
+def signer(data: bytes, signature: str, namespace: str = NAMESPACE) -> str | None:
+    """The fingerprint of the key whose valid signature this is, whoever may own it; None without one."""
     said = run(["ssh-keygen", "-Y", "check-novalidate", "-n", namespace, "-s", signature], stdin=data)
-    match = re.search(rb"SHA256:[A-Za-z0-9+/]+", said.stdout)
-    return f"the key {match.group(0).decode()}" if match else f"an unknown key ({last_words(said, 1)})"
+    return _fingerprint(said.stdout) if said.rc == 0 else None
+
+
+def fingerprint(key: str) -> str:
+    """The fingerprint of a key file: what people compare."""
+    said = run(["ssh-keygen", "-l", "-f", key])
+    found = _fingerprint(said.stdout)
+    if said.rc != 0 or found is None:
+        raise AirgapError(f"{key} is not an SSH key: {last_words(said, 1)}")
+    return found
+
+
+def _fingerprint(said: bytes) -> str | None:
+    match = re.search(rb"SHA256:[A-Za-z0-9+/]+", said)
+    return match.group(0).decode() if match else None

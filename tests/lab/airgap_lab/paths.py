@@ -8,17 +8,44 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from airgap_lab import cache, debian, docker_engine, host_image, keys
+from airgap_lab import (
+    cache,
+    debian,
+    docker_engine,
+    engine_image,
+    gateway_image,
+    gpu_repository,
+    host_image,
+    keys,
+    models,
+    registry,
+)
 from airgap_lab.console import run, say
 from airgap_lab.room import DRIVE, Room
 
 
 def describe(room: Room) -> dict[str, Any]:
-    known: dict[str, Any] = {
+    return {
         "cache": str(cache.root()),
         "host_image": host_image.name(),
         "release": host_image.RELEASE,
-        "sources": debian.sources(host_image.RELEASE),
+        # airgap_targets with the addresses of this machine's mirrors and the simulated GPU packages.
+        "targets": [
+            {
+                "distribution": "Debian",
+                "release": host_image.RELEASE,
+                "architecture": "amd64",
+                "sources": [*debian.sources(host_image.RELEASE), gpu_repository.source()],
+            }
+        ],
+        "gpu_packages": {"directory": str(gpu_repository.folder()), **gpu_repository.source()},
+        "models": {name: str(models.folder() / name) for name in models.NAMES},
+        "registry": {
+            "address": registry.address(),
+            "stands_for": registry.STANDS_FOR,
+            "registries_conf": str(registry.registries_conf()),
+            "images": {"engine": engine_image.IMAGE, "gateway": gateway_image.IMAGE},
+        },
         "room": {
             "name": room.name,
             "network": room.network,
@@ -34,11 +61,18 @@ def describe(room: Room) -> dict[str, Any]:
             "allowed_signers_on_bastion": keys.ALLOWED_SIGNERS,
         },
     }
-    return known
 
 
 def status() -> None:
     say(f"cache: {cache.root()}")
+    for what, there in (
+        ("simulated GPU packages", gpu_repository.folder().is_dir()),
+        ("models", models.folder().is_dir()),
+        ("gateway image", cache.built("gateway", gateway_image.key()).is_dir()),
+        ("engine image", cache.built("engine", engine_image.key()).is_dir()),
+    ):
+        say(f"{what}: {'built' if there else 'not built'}")
+    say(f"registry that stands for {registry.STANDS_FOR}: {registry.address() if registry.answers() else 'stopped'}")
     if not docker_engine.answers():
         say("Docker does not run, so no room does")
         return

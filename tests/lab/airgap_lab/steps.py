@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from airgap_lab import cache, engine_image, gateway_image, gpu_repository, host_image
+from airgap_lab import cache, engine_image, gateway_image, gpu_repository, host_image, models
 
 STEPS: dict[str, Callable[[], object]] = {
     "host": host_image.build,
     "gpu-packages": gpu_repository.build,
+    "models": models.build,
     "gateway": gateway_image.build,
     "engine": engine_image.build,
 }

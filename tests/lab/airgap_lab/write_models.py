@@ -1,0 +1,95 @@
+# Copyright (c) 2026 airgap.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Writes the lab's models with transformers itself. Runs in an environment of its own: see models.py.
+
+Real architecture, tokenizer and files; random weights, so the words mean nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+
+class Shape(NamedTuple):
+    hidden: int
+    heads: int
+    kv_heads: int
+
+
+SHAPES = {
+    # Head size 64: the CPU engine serves it.
+    "tiny": Shape(512, 8, 4),
+    # Head size 16: the CPU engine starts, says it is healthy, and dies at the first completion.
+    "tiny-broken": Shape(128, 8, 4),
+    # Two ranks: heads divide, key-value heads do not.
+    "heads-10-5": Shape(640, 10, 5),
+}
+VOCABULARY = 512
+CONTEXT = 4096
+BEGIN, END, PAD = "<|begin|>", "<|end|>", "<|pad|>"
+CORPUS = (
+    "The bundle crosses the gap on a drive and every file keeps its name and its digest. "
+    "The engine has no way out; the gateway is its only door. "
+    "Hospitals, banks and public bodies ask the model and the model answers. "
+) * 20
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    bare = Tokenizer(models.BPE())
+    bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bare.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=[BEGIN, END, PAD],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bare.train_from_iterator([CORPUS], trainer)
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=bare, bos_token=BEGIN, eos_token=END, pad_token=PAD, model_max_length=CONTEXT
+    )
+    wrapped.chat_template = CHAT_TEMPLATE
+    return wrapped
+
+
+def write(shape: Shape, folder: Path) -> None:
+    torch.manual_seed(0)
+    words = tokenizer()
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=shape.hidden,
+        intermediate_size=2 * shape.hidden,
+        num_hidden_layers=2,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        max_position_embeddings=CONTEXT,
+        bos_token_id=words.bos_token_id,
+        eos_token_id=words.eos_token_id,
+        pad_token_id=words.pad_token_id,
+    )
+    model = LlamaForCausalLM(config).to(torch.bfloat16)
+    model.generation_config = GenerationConfig(
+        bos_token_id=words.bos_token_id, eos_token_id=words.eos_token_id, pad_token_id=words.pad_token_id
+    )
+    model.save_pretrained(folder)
+    words.save_pretrained(folder)
+
+
+def main() -> None:
+    for name, shape in SHAPES.items():
+        write(shape, Path(sys.argv[1]) / name)
+
+
+if __name__ == "__main__":
+    main()

@@ -91,7 +91,10 @@ def test_only_the_model_the_socket_and_the_cache_are_mounted(services: list[dict
 
 def test_each_gpu_belongs_to_one_instance(services: list[dict[str, Any]]) -> None:
     given = [service["deploy"]["resources"]["reservations"]["devices"][0] for service in services]
-    assert [device["device_ids"] for device in given] == [["nvidia.com/gpu=0", "nvidia.com/gpu=1"], ["nvidia.com/gpu=2"]]
+    assert [device["device_ids"] for device in given] == [
+        ["nvidia.com/gpu=0", "nvidia.com/gpu=1"],
+        ["nvidia.com/gpu=2"],
+    ]
     assert all(device["driver"] == "cdi" and device["capabilities"] == ["gpu"] for device in given)
 
 
@@ -109,7 +112,9 @@ def test_the_command_survives_compose_and_the_shell(services: list[dict[str, Any
     assert services[0]["environment"]["AWKWARD"] == "$$HOME: 'x' #\"y\""
 
 
-def test_a_stop_waits_longer_than_the_engine_drains(rendered: list[dict[str, str]], services: list[dict[str, Any]]) -> None:
+def test_a_stop_waits_longer_than_the_engine_drains(
+    rendered: list[dict[str, str]], services: list[dict[str, Any]]
+) -> None:
     assert [service["stop_grace_period"] for service in services] == ["75s", "135s"]
     assert "TimeoutStopSec=165\n" in rendered[0]["airgap-inference@.service"]
 

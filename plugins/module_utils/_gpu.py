@@ -10,8 +10,8 @@ import os
 import re
 import shutil
 import subprocess
-import xml.etree.ElementTree as ElementTree
 from typing import Any, NamedTuple
+from xml.etree import ElementTree
 
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 

@@ -37,7 +37,7 @@ class EventStream:
         return events
 
     def _take(self, line: bytes) -> None:
-        name, dummy, value = line.partition(b":")
+        name, _colon, value = line.partition(b":")
         if name == b"data":
             self._data.append(value[1:] if value.startswith(b" ") else value)
             self._size += len(value)

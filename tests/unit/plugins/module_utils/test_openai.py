@@ -287,7 +287,7 @@ def silent() -> Iterator[int]:
     def accept(server: socket.socket) -> None:
         while True:
             try:
-                connection, dummy = server.accept()
+                connection, _peer = server.accept()
             except OSError:
                 return
             threading.Thread(target=drip, args=(connection,), daemon=True).start()
@@ -318,8 +318,8 @@ def test_something_else_than_http(tmp_path: pathlib.Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def answer() -> None:
-            for attempt in range(2):
-                connection, dummy = server.accept()
+            for _time in range(2):
+                connection, _peer = server.accept()
                 connection.recv(1000)
                 connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
                 connection.close()

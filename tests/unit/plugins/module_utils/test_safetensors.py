@@ -141,7 +141,7 @@ def test_700_gb_in_1000_files_are_described_in_two_seconds(tmp_path: pathlib.Pat
 @given(data=st.data())
 def test_any_damage_is_an_error_or_changes_nothing_that_counts(tmp_path: pathlib.Path, data: st.DataObject) -> None:
     whole = bytearray(encode(WEIGHTS) + bytes(74))
-    for dummy in range(data.draw(st.integers(1, 4))):
+    for _time in range(data.draw(st.integers(1, 4))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     path = tmp_path / "m.safetensors"
     path.write_bytes(bytes(whole[: data.draw(st.integers(0, len(whole)))]))

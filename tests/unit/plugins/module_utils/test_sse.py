@@ -51,5 +51,5 @@ def test_noise(pieces: list[bytes]) -> None:
 def test_an_event_without_end_is_refused(piece: bytes) -> None:
     stream = EventStream()
     with pytest.raises(AirgapError, match="larger than"):
-        for dummy in range(MAX_EVENT // 4096 + 1):
+        for _time in range(MAX_EVENT // 4096 + 1):
             stream.feed(piece)

@@ -74,14 +74,7 @@ def site_variables(lab: Lab, key: str) -> dict[str, Any]:
     """The variables of the site that this machine alone knows."""
     return {
         "lab_models": lab.described["models"],
-        "airgap_targets": [
-            {
-                "distribution": "Debian",
-                "release": lab.described["release"],
-                "architecture": "amd64",
-                "sources": lab.described["sources"],
-            }
-        ],
+        "airgap_targets": lab.described["targets"],
         "airgap_clients": [
             {
                 "name": "lab",
@@ -99,7 +92,7 @@ def staging_variables(lab: Lab) -> dict[str, Any]:
     return {
         "airgap_bundle": str(lab.drive / "bundle"),
         "bundle_signing_key": lab.described["room"]["signing_key"],
-        "bundle_registries_conf": lab.described["registries_conf"],
+        "bundle_registries_conf": lab.described["registry"]["registries_conf"],
         "bundle_cache_directory": str(lab.cache / "stage"),
     }
 

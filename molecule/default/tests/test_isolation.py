@@ -9,7 +9,7 @@ import pytest
 import site_under_test
 from testinfra.host import Host
 
-ENGINE = "docker exec airgap-chat-engine-1"
+ENGINE = "docker exec airgap-chat"
 
 # Addresses reserved for documentation (RFC 5737), a public resolver's well-known address, and the
 # machine's own side of the lab's network. An answer of any kind, a refusal too, prints "reached".

@@ -13,9 +13,7 @@ import jinja2
 import jinja2.meta
 import pytest
 import yaml
-from ansible.plugins.loader import filter_loader, init_plugin_loader, test_loader
-
-init_plugin_loader()
+from ansible.plugins.loader import filter_loader, test_loader
 
 ROLES = sorted(path for path in (Path(__file__).resolve().parents[3] / "roles").iterdir() if path.is_dir())
 TEMPLATES = sorted(path for role in ROLES for path in (role / "templates").rglob("*.j2"))

@@ -330,6 +330,20 @@ def test_something_else_than_http(tmp_path: pathlib.Path) -> None:
         assert "does not speak TLS" in refusal(Address("127.0.0.1", port, tls=True))
 
 
+def test_a_body_shorter_than_stated() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _peer = server.accept()
+            connection.recv(1000)
+            connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"data": [{"id": "a"}]}')
+            connection.close()
+
+        threading.Thread(target=answer, daemon=True).start()
+        message = refusal(Address("127.0.0.1", server.getsockname()[1]), health_path="")
+    assert "cut its answer to /v1/models off before the end" in message
+
+
 def test_tls(authority: pathlib.Path, behaviour: Behaviour) -> None:
     ca = str(authority / "ca.pem")
     with serve(behaviour, tls=make_certificate(authority, "good", "IP:127.0.0.1,DNS:localhost")) as port:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import resource
 import time
@@ -72,6 +73,14 @@ def test_a_broken_header(tmp_path: pathlib.Path, content: bytes, message: str) -
     with pytest.raises(AirgapError, match=message) as caught:
         _safetensors.read_header(str(path))
     assert str(path) in str(caught.value)
+
+
+def test_a_header_of_100_mb_is_not_read(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "m.safetensors"
+    path.write_bytes((100_000_000).to_bytes(8, "little"))
+    os.truncate(path, 200_000_000)
+    with pytest.raises(AirgapError, match="claims a header of 100000000 bytes, more than the"):
+        _safetensors.read_header(str(path))
 
 
 def index(directory: pathlib.Path, weight_map: Any) -> None:

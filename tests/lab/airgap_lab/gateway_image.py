@@ -12,7 +12,7 @@ from airgap_lab import cache, public_images
 RELEASE = "trixie"
 # The tag says what is really inside: Debian 13's nginx.
 IMAGE = "docker.io/library/nginx:1.26"
-INCLUDE = ("nginx", "libnginx-mod-http-js")
+INCLUDE = ("passwd", "nginx", "libnginx-mod-http-js")
 HOOKS = (
     'chroot "$1" groupadd --gid 101 nginx',
     'chroot "$1" useradd --uid 101 --gid 101 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin nginx',

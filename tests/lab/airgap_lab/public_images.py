@@ -26,9 +26,6 @@ def publish(
     debian.bootstrap(release, include, hooks, archive, step)
     layout = half / "layout"
     digest = oci.layout(archive, settings, layout, cache.log(step))
-    replaces = any(other != half for other in half.parent.iterdir())
     registry.push(layout, image, cache.log(step))
-    if replaces:
-        registry.collect_garbage(cache.log(step))
     cache.remove(layout)
     cache.write(half / "digest", digest + "\n")

@@ -101,7 +101,7 @@ def stop() -> None:
 
 
 def push(layout: Path, image: str, log: Path) -> None:
-    """Put an image under the name that it has at the registry it stands for; drop what it replaces."""
+    """Put an image under the name that it has at the registry it stands for."""
     ensure()
     repository = image.partition("/")[2]
     run(
@@ -115,12 +115,6 @@ def push(layout: Path, image: str, log: Path) -> None:
         ],
         log,
     )
-
-
-def collect_garbage(log: Path) -> None:
-    stop()
-    run(["docker-registry", "garbage-collect", "--delete-untagged", str(_configuration())], log)
-    ensure()
 
 
 def _configuration() -> Path:

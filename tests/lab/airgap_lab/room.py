@@ -9,7 +9,7 @@ import json
 import re
 from pathlib import Path
 
-from airgap_lab import cache, docker_engine, gpus, host_image, keys
+from airgap_lab import cache, docker_engine, gpus, host_image, keys, registry
 from airgap_lab.console import LabError, run, say, succeeds, timed
 
 # What systemd and a nested Docker engine need; `--privileged` asks for more than some kernels grant.
@@ -113,6 +113,8 @@ def down(room: Room) -> None:
         run(["docker", "network", "rm", room.network])
     for name in ("hosts", "resolv.conf"):
         cache.remove(room.folder / name)
+    if not run(["docker", "ps", "--all", "--quiet", "--filter", "label=airgap-lab"]):
+        registry.stop()
     say(f"room {room.name} is gone; its keys and drive stay in {room.folder}")
 
 
@@ -174,6 +176,9 @@ def _host(room: Room, host: str, drive: Path) -> None:
         "%s:/etc/hosts" % (room.folder / "hosts"),
         "--volume",
         "%s:/etc/resolv.conf:ro" % (room.folder / "resolv.conf"),
+        # Docker's name server is asked by nobody here, and could ask nobody.
+        "--dns",
+        "127.0.0.1",
         "--stop-signal",
         "SIGRTMIN+3",
     ]

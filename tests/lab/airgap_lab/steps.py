@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from airgap_lab import cache, engine_image, gateway_image, gpu_repository, host_image, models
+from airgap_lab import cache, engine_image, gateway_image, gpu_repository, host_image, models, registry
 
 STEPS: dict[str, Callable[[], object]] = {
     "host": host_image.build,
@@ -23,3 +23,4 @@ def build(names: Sequence[str]) -> None:
         if not names or name in names:
             with cache.locked("step-" + name):
                 make()
+    registry.ensure()

@@ -89,7 +89,7 @@ class Condition(NamedTuple):
     @property
     def reasons(self) -> list[str]:
         if self.expected is None:
-            return ["its list of digests is not on this host"]
+            return ["the revision with this digest is not on this host"]
         return (
             [f"{path}: missing" for path in self.missing]
             + [f"{path}: expected {self.expected[path]}, seen {self.wrong[path]}" for path in sorted(self.wrong)]

@@ -179,7 +179,12 @@ def main() -> None:
         fetched=sorted(sizes),
         bytes=sum(sizes.values()),
         hashed=condition.hashed,
-        diff={"before": "".join(reason + "\n" for reason in condition.reasons), "after": ""},
+        diff={
+            "before_header": model.path,
+            "after_header": model.path,
+            "before": "".join(reason + "\n" for reason in condition.reasons) or "whole\n",
+            "after": "whole\n",
+        },
     )
 
 

@@ -146,7 +146,7 @@ def test_an_index_that_could_not_be_fetched_is_an_error_though_old_apt_says_0() 
 
 
 def test_a_busy_list_lock_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_apt.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
     busy = (100, "", "E: Could not get lock /var/lib/apt/lists/lock. It is held by process 1 (apt-get)")
     host = Host(busy, busy, (0, "", ""))
     _apt.Apt(host, DEPOT).update()

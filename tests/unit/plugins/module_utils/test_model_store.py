@@ -58,8 +58,14 @@ class Room:
         self.on_host = Path(self.model.path)
 
     def depot(self, host: str = "localhost", ca: str = "ca", client: str = "host") -> _model_store.Depot:
-        paths = [str(self.directory / name) for name in (f"{ca}.pem", f"{client}.pem", f"{client}.key")]
-        return _model_store.Depot(host, self.source.port, *paths, timeout=20)
+        return _model_store.Depot(
+            host,
+            self.source.port,
+            ca_path=str(self.directory / f"{ca}.pem"),
+            certificate_path=str(self.directory / f"{client}.pem"),
+            key_path=str(self.directory / f"{client}.key"),
+            timeout=20,
+        )
 
     def fetch(self, depot: _model_store.Depot | None = None) -> dict[str, int]:
         return _model_store.fetch(self.model, depot or self.depot(), self.inspect())
@@ -78,7 +84,7 @@ def fixture_room(tmp_path: Path, keys: Path) -> Iterator[Room]:
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
 def test_a_model_comes_whole_and_a_second_look_hashes_nothing(room: Room, host: str) -> None:
-    assert room.inspect().reasons == ["its list of digests is not on this host"]
+    assert room.inspect().reasons == ["the revision with this digest is not on this host"]
     assert room.fetch(room.depot(host)) == {path: len(data) for path, data in FILES.items()}
     assert {path: (room.on_host / path).read_bytes() for path in FILES} == FILES
     assert (room.on_host / "config.json").stat().st_mode & 0o777 == 0o644
@@ -173,7 +179,7 @@ def test_a_revision_that_the_depot_lacks_says_what_to_import(room: Room) -> None
 
 def test_too_little_room_is_said_before_anything_is_fetched(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     full = os.statvfs_result((4096, 4096, 10, 1, 1, 10, 10, 10, 0, 255))
-    monkeypatch.setattr(_model_store.os, "statvfs", lambda path: full)
+    monkeypatch.setattr("os.statvfs", lambda path: full)
     with pytest.raises(AirgapError, match=r"needs 0\.00 GB more in .* where 0\.00 GB are free"):
         room.fetch()
     assert not room.on_host.exists()

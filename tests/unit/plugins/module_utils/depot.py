@@ -75,7 +75,7 @@ class ModelSource:
         # A host that turns away from the certificate, or whose certificate is refused, ends here.
         with contextlib.suppress(OSError), self._context.wrap_socket(connection, server_side=True) as host:
             ours, theirs = socket.socketpair()
-            with ours, subprocess.Popen(self._command, stdin=theirs, stdout=theirs):
+            with ours, subprocess.Popen(self._command, stdin=theirs.fileno(), stdout=theirs.fileno()):
                 theirs.close()
                 self._carry(host, ours)
 

@@ -21,6 +21,7 @@ class Shape(NamedTuple):
     hidden: int
     heads: int
     kv_heads: int
+    vocabulary: int = 512
 
 
 SHAPES = {
@@ -28,8 +29,8 @@ SHAPES = {
     "tiny": Shape(512, 8, 4),
     # Head size 16: the CPU engine starts, says it is healthy, and dies at the first completion.
     "tiny-broken": Shape(128, 8, 4),
-    # Two ranks: heads divide, key-value heads do not.
-    "heads-10-5": Shape(640, 10, 5),
+    # Two ranks: heads divide, key-value heads do not. Its vocabulary could be split over five.
+    "heads-10-5": Shape(640, 10, 5, vocabulary=640),
 }
 VOCABULARY = 512
 CONTEXT = 4096
@@ -67,7 +68,7 @@ def write(shape: Shape, folder: Path) -> None:
     torch.manual_seed(0)
     words = tokenizer()
     config = LlamaConfig(
-        vocab_size=VOCABULARY,
+        vocab_size=shape.vocabulary,
         hidden_size=shape.hidden,
         intermediate_size=2 * shape.hidden,
         num_hidden_layers=2,

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from airgap_lab import cache
 from airgap_lab.console import LabError, run
@@ -39,23 +40,36 @@ def _source_lines(release: str) -> list[str]:
     ]
 
 
-def bootstrap(release: str, include: Sequence[str], hooks: Sequence[str], target: Path, step: str) -> None:
-    """An empty root with the named packages, as a tar archive; every hook runs in the finished root."""
-    command = [
-        "mmdebstrap",
-        "--variant=apt",
-        "--architectures=amd64",
-        "--mode=root",
-        "--include=" + ",".join(include),
-        "--aptopt=Apt::Install-Recommends false",
-        "--dpkgopt=path-exclude=/usr/share/man/*",
-        "--dpkgopt=path-exclude=/usr/share/doc/*",
-        "--dpkgopt=path-include=/usr/share/doc/*/copyright",
-        "--dpkgopt=path-exclude=/usr/share/locale/*",
-    ]
-    command += ["--customize-hook=" + hook for hook in hooks]
-    command += [release, str(target), *_source_lines(release)]
-    run(command, cache.log(step), {"TMPDIR": str(_temporary())})
+OPTIONS = (
+    "--variant=apt",
+    "--architectures=amd64",
+    "--mode=root",
+    "--aptopt=Apt::Install-Recommends false",
+    "--dpkgopt=path-exclude=/usr/share/man/*",
+    "--dpkgopt=path-exclude=/usr/share/doc/*",
+    "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+    "--dpkgopt=path-exclude=/usr/share/locale/*",
+)
+
+
+class Recipe(NamedTuple):
+    """A root: a release, its packages, and shell commands that run in order with the root as $1."""
+
+    release: str
+    include: tuple[str, ...]
+    hooks: tuple[str, ...]
+
+    def inputs(self) -> list[str]:
+        """What decides the root, for a cache key; the day's state of the mirror does not."""
+        return [*OPTIONS, self.release, *self.include, *self.hooks]
+
+
+def bootstrap(recipe: Recipe, target: Path, step: str, environment: Mapping[str, str]) -> None:
+    """Make the root as a tar archive; the hooks see the environment."""
+    command = ["mmdebstrap", *OPTIONS, "--include=" + ",".join(recipe.include)]
+    command += ["--customize-hook=" + hook for hook in recipe.hooks]
+    command += [recipe.release, str(target), *_source_lines(recipe.release)]
+    run(command, cache.log(step), {"TMPDIR": str(_temporary()), **environment})
 
 
 def _temporary() -> Path:

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 
-from airgap_lab import cache, public_images, wheels
+from airgap_lab import cache, wheels
 from airgap_lab.console import timed
+from airgap_lab.debian import Recipe
+from airgap_lab.public_images import PublicImage
 
 VERSION = "0.32.0"
 IMAGE = f"docker.io/vllm/vllm-openai-cpu:v{VERSION}"
@@ -30,34 +31,29 @@ SETTINGS = {
 }
 
 
-def _hooks(folder: Path) -> list[str]:
-    metadata = f"$1{VENV}/lib/python3.11/site-packages/vllm-{VERSION}+cpu.dist-info"
-    return [
-        # Hard links: the wheels are not copied.
-        f'cp --recursive --link {shlex.quote(str(folder))} "$1/wheels"',
-        f'chroot "$1" python3 -m venv {VENV}',
-        f'chroot "$1" sh -c "{VENV}/bin/pip install --no-index --no-deps --no-cache-dir /wheels/*.whl"',
-        'rm -rf "$1/wheels"',
-        # vLLM looks for its own version, and for `+cpu` in it, under the name `vllm`.
-        f'mkdir "{metadata}"',
-        f'printf "Metadata-Version: 2.1\\nName: vllm\\nVersion: {VERSION}+cpu\\n" > "{metadata}/METADATA"',
-        'chroot "$1" useradd --uid 2000 --gid 0 --create-home vllm && mkdir "$1/workspace"',
-        'rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*.bin',
-    ]
-
-
-def key() -> str:
-    return cache.key(Path(__file__), cache.HERE / "debian.py")
+METADATA = f"$1{VENV}/lib/python3.11/site-packages/vllm-{VERSION}+cpu.dist-info"
+HOOKS = (
+    # Hard links: the wheels are not copied.
+    'cp --recursive --link "$LAB_WHEELS" "$1/wheels"',
+    f'chroot "$1" python3 -m venv {VENV}',
+    f'chroot "$1" sh -c "{VENV}/bin/pip install --no-index --no-deps --no-cache-dir /wheels/*.whl"',
+    'rm -rf "$1/wheels"',
+    # vLLM looks for its own version, and for `+cpu` in it, under the name `vllm`.
+    f'mkdir "{METADATA}"',
+    f'printf "Metadata-Version: 2.1\\nName: vllm\\nVersion: {VERSION}+cpu\\n" > "{METADATA}/METADATA"',
+    'chroot "$1" useradd --uid 2000 --gid 0 --create-home vllm && mkdir "$1/workspace"',
+    'rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*.bin',
+)
+PUBLIC = PublicImage("engine", IMAGE, Recipe(RELEASE, INCLUDE, HOOKS), SETTINGS)
 
 
 def build() -> None:
-    cache.build("engine", key(), f"engine image ({IMAGE})", _make)
-
-
-def _make(half: Path) -> None:
+    if PUBLIC.built():
+        PUBLIC.build({})
+        return
     cache.free_space(14)
     folder = _wheels()
-    public_images.publish("engine", IMAGE, RELEASE, INCLUDE, _hooks(folder), SETTINGS, half)
+    PUBLIC.build({"LAB_WHEELS": str(folder)})
     cache.remove(folder)
 
 

@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from airgap_lab import cache, public_images
+from airgap_lab.debian import Recipe
+from airgap_lab.public_images import PublicImage
 
 RELEASE = "trixie"
 # The tag says what is really inside: Debian 13's nginx.
@@ -30,14 +29,8 @@ SETTINGS = {
 }
 
 
-def key() -> str:
-    return cache.key(Path(__file__), cache.HERE / "debian.py")
+PUBLIC = PublicImage("gateway", IMAGE, Recipe(RELEASE, INCLUDE, HOOKS), SETTINGS)
 
 
 def build() -> None:
-    cache.build(
-        "gateway",
-        key(),
-        f"gateway image ({IMAGE})",
-        lambda half: public_images.publish("gateway", IMAGE, RELEASE, INCLUDE, HOOKS, SETTINGS, half),
-    )
+    PUBLIC.build({})

@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-import shlex
-from pathlib import Path
-
 from airgap_lab import cache, debian, docker_engine
 from airgap_lab.console import run, say, succeeds, timed
+from airgap_lab.debian import Recipe
 
 RELEASE = "trixie"
 INCLUDE = (
@@ -37,7 +35,7 @@ MASKED = (
 FILES = cache.LAB / "host_files"
 HOOKS = (
     'rm -f "$1/etc/apt/sources.list" "$1"/etc/apt/sources.list.d/*',
-    f'cp --recursive --no-target-directory --no-preserve=mode,ownership {shlex.quote(str(FILES))} "$1"',
+    'cp --recursive --no-target-directory --no-preserve=mode,ownership "$LAB_FILES" "$1"',
     'chmod 0440 "$1/etc/sudoers.d/ops"',
     'chroot "$1" useradd --create-home --shell /bin/bash ops',
     'install -d -m 0700 -o 1000 -g 1000 "$1/home/ops/.ssh" && install -d -m 0700 "$1/root/.ssh"',
@@ -49,8 +47,11 @@ HOOKS = (
 )
 
 
+RECIPE = Recipe(RELEASE, INCLUDE, HOOKS)
+
+
 def name() -> str:
-    return "{}:{}".format(REPOSITORY, cache.key(FILES, Path(__file__), cache.HERE / "debian.py"))
+    return f"{REPOSITORY}:{cache.key(FILES, *RECIPE.inputs())}"
 
 
 def build() -> None:
@@ -66,7 +67,7 @@ def build() -> None:
     cache.log("host").write_text("", encoding="utf-8")
     with timed(f"host image (Debian {RELEASE} by mmdebstrap)"):
         cache.remove(archive)
-        debian.bootstrap(RELEASE, INCLUDE, HOOKS, archive, "host")
+        debian.bootstrap(RECIPE, archive, "host", {"LAB_FILES": str(FILES)})
         run(
             [
                 "docker",

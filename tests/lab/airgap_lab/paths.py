@@ -68,8 +68,8 @@ def status() -> None:
     for what, there in (
         ("simulated GPU packages", gpu_repository.folder().is_dir()),
         ("models", models.folder().is_dir()),
-        ("gateway image", cache.built("gateway", gateway_image.key()).is_dir()),
-        ("engine image", cache.built("engine", engine_image.key()).is_dir()),
+        ("gateway image", gateway_image.PUBLIC.built()),
+        ("engine image", engine_image.PUBLIC.built()),
     ):
         say(f"{what}: {'built' if there else 'not built'}")
     say(f"registry that stands for {registry.STANDS_FOR}: {registry.address() if registry.answers() else 'stopped'}")

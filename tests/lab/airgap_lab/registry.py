@@ -100,6 +100,17 @@ def stop() -> None:
     _pid_file().unlink()
 
 
+def has(image: str, digest: str) -> bool:
+    repository = image.partition("/")[2].rpartition(":")[0]
+    question = urllib.request.Request(f"http://{address()}/v2/{repository}/manifests/{digest}", method="HEAD")
+    question.add_header("Accept", "application/vnd.oci.image.manifest.v1+json")
+    try:
+        with urllib.request.urlopen(question, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
 def push(layout: Path, image: str, log: Path) -> None:
     """Put an image under the name that it has at the registry it stands for."""
     ensure()

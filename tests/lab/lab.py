@@ -18,9 +18,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="lab.py", description="Builds and runs the lab.")
     verbs = parser.add_subparsers(dest="verb", required=True)
     build = verbs.add_parser("build", help="build what is missing or out of date")
-    build.add_argument(
-        "steps", nargs="*", metavar="step", choices=[[], *steps.STEPS], help=", ".join(steps.STEPS) + "; default: all"
-    )
+    build.add_argument("steps", nargs="*", metavar="step", help=", ".join(steps.STEPS) + "; default: all")
     up = verbs.add_parser("up", help="start a room; what runs already is kept")
     up.add_argument("--hosts", type=int, default=1, help="how many GPU hosts (default: 1)")
     up.add_argument("--drive", type=Path, help="folder that the bastion sees as the drive (default: in the cache)")

@@ -104,6 +104,8 @@ def up(room: Room, gpu_hosts: int, drive: Path) -> None:
 
 def down(room: Room) -> None:
     docker_engine.ensure()
+    if not room.hosts():
+        say(f"room {room.name} has no hosts")
     for host in room.hosts():
         with timed("remove " + room.container(host)):
             run(["docker", "rm", "--force", "--volumes", room.container(host)])
@@ -115,7 +117,7 @@ def down(room: Room) -> None:
         cache.remove(room.folder / name)
     if not run(["docker", "ps", "--all", "--quiet", "--filter", "label=airgap-lab"]):
         registry.stop()
-    say(f"room {room.name} is gone; its keys and drive stay in {room.folder}")
+    say(f"room {room.name} is down; its keys and drive stay in {room.folder}")
 
 
 def _network(room: Room) -> None:

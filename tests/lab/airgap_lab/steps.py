@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from airgap_lab import cache, engine_image, gateway_image, gpu_repository, host_image, models, registry
+from airgap_lab.console import LabError
 
 STEPS: dict[str, Callable[[], object]] = {
     "host": host_image.build,
@@ -19,6 +20,9 @@ STEPS: dict[str, Callable[[], object]] = {
 
 
 def build(names: Sequence[str]) -> None:
+    unknown = [name for name in names if name not in STEPS]
+    if unknown:
+        raise LabError(f"there is no step {', '.join(unknown)}; the steps are {', '.join(STEPS)}")
     for name, make in STEPS.items():
         if not names or name in names:
             with cache.locked("step-" + name):

@@ -30,7 +30,7 @@ def folder() -> Path:
 
 
 def registries_conf() -> Path:
-    """Leads skopeo (CONTAINERS_REGISTRIES_CONF) from the public registry's name to the lab's."""
+    """Leads `skopeo --registries-conf` from the public registry's name to the lab's."""
     return folder() / "registries.conf"
 
 

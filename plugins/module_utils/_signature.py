@@ -22,7 +22,9 @@ def sign(data: bytes, key: str, namespace: str = NAMESPACE) -> bytes:
         )
     result = run(["ssh-keygen", "-q", "-Y", "sign", "-n", namespace, "-f", key], stdin=data)
     if result.rc != 0 or b"BEGIN SSH SIGNATURE" not in result.stdout:
-        raise AirgapError(f"ssh-keygen did not sign with {key}: {last_words(result)}")
+        raise AirgapError(
+            f"ssh-keygen did not sign with {key}: {last_words(result)} (A key with a passphrase must be in an agent first: ssh-add {key})"
+        )
     return result.stdout
 
 

@@ -82,18 +82,18 @@ containers:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.airgap.inference.plugins.module_utils import _docker, _seal
+from ansible_collections.airgap.inference.plugins.module_utils import _container_seal, _docker
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 
 
 def look_at(name: str) -> dict[str, Any]:
     """One container's entry; one that cannot be read is not sealed."""
     try:
-        seal = _seal.read(_docker.inspect_container(name))
+        seal = _container_seal.read(_docker.inspect_container(name))
     except AirgapError as error:
         return {"name": name, "sealed": False, "breaches": [str(error)]}
-    breaches = _seal.breaches(seal)
-    return {"name": name, "sealed": not breaches, "breaches": breaches, "seal": _seal.describe(seal)}
+    breaches = _container_seal.breaches(seal)
+    return {"name": name, "sealed": not breaches, "breaches": breaches, "seal": _container_seal.describe(seal)}
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 COLLECTION := $(CACHE)/collections/ansible_collections/airgap/inference
 GATE = @tests/gates/gate $@
 # The longest first, so that two at a time end together.
-STATIC := sanity units ansible-lint docs-lint galaxy docs-check yamllint ruff mypy shellcheck roles-check changelog
+STATIC := sanity units ansible-lint docs-lint galaxy docs-check yamllint ruff mypy shellcheck roles-check lab-check changelog
 
 .PHONY: help
 help: ## List the targets
@@ -85,6 +85,10 @@ units: venv ## ansible-test units: the plugins
 .PHONY: roles-check
 roles-check: venv ## Defaults, argument specs and templates of the roles agree
 	$(GATE) pytest tests/unit/roles
+
+.PHONY: lab-check
+lab-check: venv ## The lab's own tests
+	$(GATE) pytest tests/unit/lab
 
 .PHONY: docs
 docs: venv ## Generate docs/reference, the reference of modules and roles

@@ -25,7 +25,9 @@ def main() -> int:
         [sys.executable, "-m", "galaxy_importer.main", str(tarball)],
         # The importer writes its result into the current directory.
         cwd=output,
-        env={**os.environ, "GALAXY_IMPORTER_RUN_ANSIBLE_TEST": "false"},
+        # The importer's ansible-lint looks for collections one directory too deep, and misses every playbook that
+        # another imports; the gate ansible-lint asks for more and finds them. ansible-test is a gate as well.
+        env={**os.environ, "GALAXY_IMPORTER_RUN_ANSIBLE_LINT": "false", "GALAXY_IMPORTER_RUN_ANSIBLE_TEST": "false"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -75,10 +75,9 @@ def prepared(tmp_path: Path, target: apt.Target) -> apt.Root:
     return root
 
 
-def publish(tmp_path: Path, root: apt.Root, requests: dict[str, list[str]]) -> bool:
+def publish(tmp_path: Path, root: apt.Root, key: apt.SigningKey, requests: dict[str, list[str]]) -> bool:
     packages = root.resolve(requests)
     root.download(requests)
-    key = apt.SigningKey(str(tmp_path / "key"), "the bundle")
     return apt.publish(str(tmp_path / "repository"), root, packages, key, str(tmp_path / "cache"))
 
 
@@ -92,11 +91,11 @@ def test_dependencies_come_along_and_recommendations_do_not(tmp_path: Path, sour
 
 def test_what_is_published_is_a_source_for_apt(tmp_path: Path, source: Source) -> None:
     root = prepared(tmp_path, source.target())
-    assert publish(tmp_path, root, {"x": ["app"]})
+    assert publish(tmp_path, root, source.key, {"x": ["app"]})
     repository = tmp_path / "repository"
     key = (repository / apt.KEY).read_text()
     assert "BEGIN PGP PUBLIC KEY" in key and "PRIVATE" not in key
-    assert os.stat(tmp_path / "key").st_mode & 0o777 == 0o600
+    assert os.stat(source.key.path).st_mode & 0o777 == 0o600
     (tmp_path / "second").mkdir()
     again = prepared(
         tmp_path / "second",
@@ -112,17 +111,17 @@ def test_what_is_published_is_a_source_for_apt(tmp_path: Path, source: Source) -
 
 def test_publishing_the_same_again_changes_nothing(tmp_path: Path, source: Source) -> None:
     root = prepared(tmp_path, source.target())
-    publish(tmp_path, root, {"x": ["app"]})
+    publish(tmp_path, root, source.key, {"x": ["app"]})
     signed = (tmp_path / "repository/dists/airgap/InRelease").read_bytes()
-    assert not publish(tmp_path, root, {"x": ["app"]})
+    assert not publish(tmp_path, root, source.key, {"x": ["app"]})
     assert (tmp_path / "repository/dists/airgap/InRelease").read_bytes() == signed
 
 
 def test_what_is_no_longer_asked_for_goes(tmp_path: Path, source: Source) -> None:
     root = prepared(tmp_path, source.target())
-    publish(tmp_path, root, {"x": ["app", "extra"]})
+    publish(tmp_path, root, source.key, {"x": ["app", "extra"]})
     (tmp_path / "repository/pool/.app.deb.part").write_text("left by a killed copy")
-    assert publish(tmp_path, root, {"x": ["library"]})
+    assert publish(tmp_path, root, source.key, {"x": ["library"]})
     assert apt.published(str(tmp_path / "repository"), "amd64") == [("library", "1.5", "all")]
     assert [path.name for path in (tmp_path / "repository/pool").iterdir()] == ["library_1.5_all.deb"]
 

@@ -139,6 +139,6 @@ def test_an_engine_states_everything(engine: dict[str, Any]) -> None:
 
 def test_the_unit_is_put_together(rendered: list[dict[str, str]], tmp_path: Path) -> None:
     unit = rendered[0]["airgap-inference@.service"]
-    for line in ("Type=exec", "Restart=on-failure", "Requires=docker.service", "WantedBy=multi-user.target"):
+    for line in ("Type=exec", "Restart=always", "Requires=docker.service", "WantedBy=multi-user.target"):
         assert f"{line}\n" in unit
     assert "After=docker.service nvidia-persistenced.service nvidia-cdi-refresh.service\n" in unit

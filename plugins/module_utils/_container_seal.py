@@ -91,7 +91,7 @@ def _text(path: str) -> str:
 
 def _status(text: str) -> dict[str, str]:
     pairs = (line.partition(":") for line in text.splitlines())
-    return {key: value.strip() for key, _, value in pairs}
+    return {key: value.strip() for key, _colon, value in pairs}
 
 
 def _interfaces(text: str) -> list[str]:

@@ -84,7 +84,7 @@ def digest_in_registry(registry: str, repository: str, reference: str, timeout: 
 
 def listens(registry: str) -> bool:
     """Does anything answer there? Asked in check mode, where the registry may not be installed yet."""
-    host, _, port = registry.rpartition(":")
+    host, _colon, port = registry.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError:

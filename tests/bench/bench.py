@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lab"))
 
-import site_description  # noqa: E402 - the lab is a set of scripts, not a package
+import site_description
 
 PLAYBOOK = ("/opt/airgap/bin/ansible-playbook", "-i", "/media/airgap/site")
 REGISTRY_CONFIGURATION = """
@@ -52,12 +52,27 @@ def registry(lab: site_description.Lab) -> None:
     """The engine's image into an empty registry of the bastion, and once more."""
     bastion = lab.bastion
     host = lab.described["room"]["hosts"]["gpu1"]["container"]
-    raw = sum(int(size) for size in on(host, "sh", "-c", "docker image inspect -f '{{.Size}}' $(docker image ls -q)").split())
-    on(bastion, "sh", "-c", "mkdir -p /srv/bench-registry && cat > /run/bench-registry.yml", text=REGISTRY_CONFIGURATION)
+    raw = sum(
+        int(size) for size in on(host, "sh", "-c", "docker image inspect -f '{{.Size}}' $(docker image ls -q)").split()
+    )
+    on(
+        bastion,
+        "sh",
+        "-c",
+        "mkdir -p /srv/bench-registry && cat > /run/bench-registry.yml",
+        text=REGISTRY_CONFIGURATION,
+    )
     on(bastion, "systemd-run", "--unit=bench-registry", "docker-registry", "serve", "/run/bench-registry.yml")
     try:
         time.sleep(1)
-        module = ("/opt/airgap/bin/ansible", "-i", "/media/airgap/site", "bastion", "-m", "airgap.inference.depot_images")
+        module = (
+            "/opt/airgap/bin/ansible",
+            "-i",
+            "/media/airgap/site",
+            "bastion",
+            "-m",
+            "airgap.inference.depot_images",
+        )
         arguments = ("-a", "bundle=/media/airgap/bundle registry=127.0.0.1:5999")
         spent = []
         for _turn in range(2):
@@ -71,8 +86,16 @@ def registry(lab: site_description.Lab) -> None:
         on(bastion, "systemctl", "stop", "bench-registry")
         on(bastion, "rm", "-rf", "/srv/bench-registry")
     gigabytes = raw / 1e9
-    row("images into the registry, per raw GB", (spent[0] - ansible) / gigabytes, 1.5, "s/GB", f"{gigabytes:.1f} GB raw")
-    row("the same images once more, per image", max(0.0, spent[1] - ansible) / 2, 0.1, "s", f"less {ansible:.1f} s of Ansible")
+    row(
+        "images into the registry, per raw GB", (spent[0] - ansible) / gigabytes, 1.5, "s/GB", f"{gigabytes:.1f} GB raw"
+    )
+    row(
+        "the same images once more, per image",
+        max(0.0, spent[1] - ansible) / 2,
+        0.1,
+        "s",
+        f"less {ansible:.1f} s of Ansible",
+    )
 
 
 def second_deploy(lab: site_description.Lab) -> None:

@@ -13,7 +13,7 @@ from testinfra.host import Host
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "shared"))
 
-import site_under_test  # noqa: E402 - the scenarios' shared helpers are not a package
+import site_under_test
 
 
 @pytest.fixture(scope="session")

@@ -58,4 +58,3 @@ def test_nothing_at_all_answers_the_engine(gpu_host: Host, outside: list[tuple[s
 
 def test_the_engine_has_no_interface_but_loopback(gpu_host: Host) -> None:
     assert gpu_host.check_output(f"{ENGINE} ls /sys/class/net").split() == ["lo"]
-

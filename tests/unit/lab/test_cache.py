@@ -34,10 +34,10 @@ def test_key_does_not_join_neighbours() -> None:
 
 def test_a_step_is_made_once_and_replaces_the_one_before() -> None:
     made = []
-    first = cache.build("step", "k1", "a step", lambda folder: made.append(folder))
-    assert cache.build("step", "k1", "a step", lambda folder: made.append(folder)) == first
+    first = cache.build("step", "k1", "a step", made.append)
+    assert cache.build("step", "k1", "a step", made.append) == first
     assert len(made) == 1
-    second = cache.build("step", "k2", "a step", lambda folder: made.append(folder))
+    second = cache.build("step", "k2", "a step", made.append)
     assert second.is_dir()
     assert not first.exists()
 

@@ -177,7 +177,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     shutil.copy(REPOSITORY / "roles/gateway/files/gateway.js", directory)
     nginx = subprocess.Popen(["nginx", "-c", str(directory / "nginx.conf"), "-g", "daemon off;"])
     try:
-        for _ in range(100):
+        for _attempt in range(100):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
@@ -203,7 +203,7 @@ def test_without_a_valid_key_every_path_looks_the_same(gateway: Gateway, authori
 
 def test_a_huge_key_is_refused_quietly(gateway: Gateway) -> None:
     assert gateway.ask("GET", "/v1/models", "x" * 7000)[0] == 401
-    status, _, body = gateway.ask("GET", "/v1/models", "x" * 100_000)
+    status, _headers, body = gateway.ask("GET", "/v1/models", "x" * 100_000)
     assert (status, body["error"]["code"]) == (400, "bad_request")
 
 
@@ -232,13 +232,13 @@ def test_the_engine_sees_neither_the_key_nor_the_clients_host(gateway: Gateway) 
     ],
 )
 def test_what_is_not_listed_does_not_exist(gateway: Gateway, path: str) -> None:
-    status, _, body = gateway.ask("GET", path, KEYS["radiology"])
+    status, _headers, body = gateway.ask("GET", path, KEYS["radiology"])
     assert status in (400, 404)
     assert body["error"]["type"] == "invalid_request_error"
 
 
 def test_an_address_that_is_too_long_is_a_414(gateway: Gateway) -> None:
-    status, _, body = gateway.ask("GET", "/" + "x" * 10_000, KEYS["radiology"])
+    status, _headers, body = gateway.ask("GET", "/" + "x" * 10_000, KEYS["radiology"])
     assert (status, body["error"]["code"]) == (414, "uri_too_long")
 
 
@@ -262,12 +262,12 @@ def test_several_instances_answer_under_their_names(gateway: Gateway) -> None:
 
 
 def test_an_engine_that_is_gone_is_a_502(gateway: Gateway) -> None:
-    status, _, body = gateway.ask("GET", "/gone/v1/models", KEYS["radiology"])
+    status, _headers, body = gateway.ask("GET", "/gone/v1/models", KEYS["radiology"])
     assert (status, body["error"]["code"]) == (502, "engine_unavailable")
 
 
 def test_a_request_that_is_too_large_is_a_413(gateway: Gateway) -> None:
-    status, _, body = gateway.ask("POST", "/v1/chat/completions", KEYS["radiology"], body=b"x" * 70_000)
+    status, _headers, body = gateway.ask("POST", "/v1/chat/completions", KEYS["radiology"], body=b"x" * 70_000)
     assert (status, body["error"]["code"]) == (413, "request_too_large")
 
 
@@ -284,8 +284,8 @@ def test_a_stream_is_passed_on_piece_by_piece(gateway: Gateway) -> None:
 
 
 def test_a_rate_bites_its_own_client_only(gateway: Gateway) -> None:
-    answers = [gateway.ask("GET", "/v1/models", KEYS["slow"]) for _ in range(3)]
-    assert [status for status, _, _ in answers] == [200, 200, 429]
+    answers = [gateway.ask("GET", "/v1/models", KEYS["slow"]) for _attempt in range(3)]
+    assert [status for status, _headers, _body in answers] == [200, 200, 429]
     assert answers[2][1]["Retry-After"] == "1"
     assert answers[2][2]["error"]["code"] == "rate_limit_exceeded"
     assert gateway.ask("GET", "/v1/models", KEYS["radiology"])[0] == 200

@@ -26,7 +26,7 @@ def fixture_bundle(tmp_path: Path) -> Bundle:
 
 def problems(bundle: Bundle) -> dict[str, str]:
     found = _check.check(str(bundle.root), str(bundle.allowed_signers)).problems
-    assert all(name in _check.refusal(str(bundle.root), found) for name, _ in found)
+    assert all(name in _check.refusal(str(bundle.root), found) for name, _problem in found)
     return dict(found)
 
 

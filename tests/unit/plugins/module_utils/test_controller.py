@@ -85,11 +85,9 @@ def test_galaxy_installs_them_offline(path: Path, tmp_path: Path) -> None:
     galaxy = Path(sys.executable).with_name("ansible-galaxy")
     if not galaxy.exists():
         pytest.skip("ansible-galaxy is not beside this Python")
-    environment = {
-        **os.environ,
-        "ANSIBLE_HOME": str(tmp_path / "home"),
-        "ANSIBLE_COLLECTIONS_PATH": str(tmp_path / "c"),
-    }
+    # ansible-test's PYTHONPATH leads to an ansible without its command line.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {"ANSIBLE_HOME": str(tmp_path / "home"), "ANSIBLE_COLLECTIONS_PATH": str(tmp_path / "c")}
     subprocess.run(
         [galaxy, "collection", "install", "--offline", "-p", tmp_path / "c", *files],
         check=True,

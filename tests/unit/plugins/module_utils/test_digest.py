@@ -45,8 +45,11 @@ def test_a_link_is_not_hashed(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_copy_leaves_no_file_under_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
     (tmp_path / "source").write_bytes(b"x" * 10)
-    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(os, "replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
         _digest.copy_with_sha256(str(tmp_path / "source"), str(tmp_path / "target"))
     assert not (tmp_path / "target").exists()

@@ -91,7 +91,7 @@ def test_sealing_the_same_again_changes_nothing(tmp_path: Path, bundle: Bundle) 
     }
     assert run("bundle_manifest", **arguments, _ansible_check_mode=True)["changed"]
     assert not (tmp_path / "new/manifest.json").exists()
-    assert [run("bundle_manifest", **arguments)["changed"] for _ in range(2)] == [True, False]
+    assert [run("bundle_manifest", **arguments)["changed"] for _attempt in range(2)] == [True, False]
     assert not run("bundle_manifest", **arguments, _ansible_check_mode=True)["changed"]
     checked = run("bundle_check", path=arguments["path"], allowed_signers=str(bundle.allowed_signers))
     assert checked["artifacts"]["controller"] == {"python": ["3.13"]}

@@ -60,7 +60,8 @@ def test_docker_gave_the_engine_one_gpu(gpu_host: Host) -> None:
     """Docker itself resolved the CDI device: the container's environment is what the CDI file adds."""
     requests = engine(gpu_host)["HostConfig"]["DeviceRequests"]
     assert [(request["Driver"], request["DeviceIDs"]) for request in requests] == [("cdi", ["nvidia.com/gpu=0"])]
-    environment = gpu_host.check_output("docker exec airgap-chat env")
+    # Of the process itself: `docker exec` would begin from Docker's configuration, which does not know CDI's edits.
+    environment = gpu_host.check_output(f"cat /proc/{engine(gpu_host)['State']['Pid']}/environ")
     assert "AIRGAP_LAB_GPU_0=" in environment
     assert "AIRGAP_LAB_GPU_1=" not in environment
 

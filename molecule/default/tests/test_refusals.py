@@ -10,6 +10,8 @@ from typing import Any
 from site_under_test import run_playbook
 from testinfra.host import Host
 
+SECRET = "a-secret-value"
+
 
 def instance(**differences: Any) -> dict[str, Any]:
     """The lab's instance, but for ``differences``."""
@@ -33,6 +35,7 @@ def refused(gpu_host: Host, *words: str, **differences: Any) -> None:
     for word in words:
         assert word in run.output, run.output
     assert "Traceback" not in run.output
+    assert SECRET not in run.output
     assert gpu_host.file("/etc/airgap/instances/chat/compose.yml").sha256sum == compose
 
 
@@ -42,7 +45,7 @@ def test_heads_that_do_not_divide(gpu_host: Host) -> None:
 
 
 def test_more_gpus_than_the_host_has(gpu_host: Host) -> None:
-    refused(gpu_host, "3", "2", "GPU", gpus=3, options={"tensor_parallel_size": 1, "pipeline_parallel_size": 3})
+    refused(gpu_host, "3 GPUs are asked for", "has 2", gpus=3, options={"tensor_parallel_size": 1, "pipeline_parallel_size": 3})
 
 
 def test_a_model_that_was_not_carried(gpu_host: Host) -> None:
@@ -58,4 +61,4 @@ def test_an_engine_that_is_not_known(gpu_host: Host) -> None:
 
 
 def test_a_token_in_the_isolated_room(gpu_host: Host) -> None:
-    refused(gpu_host, "HF_TOKEN", environment={"HF_TOKEN": "a-secret-value"})
+    refused(gpu_host, "HF_TOKEN", environment={"HF_TOKEN": SECRET})

@@ -17,6 +17,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Compiled files would travel in the bundle's collection tarball.
 export PYTHONDONTWRITEBYTECODE := 1
 
+# As tests/lab finds it.
+LAB_CACHE = $${AIRGAP_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/airgap-inference}
 COLLECTION := $(CACHE)/collections/ansible_collections/airgap/inference
 GATE = @tests/gates/gate $@
 # The longest first, so that two at a time end together.
@@ -38,6 +40,10 @@ static: $(STATIC) ## All gates that need no containers
 .PHONY: demo
 demo: venv ## The whole way in a lab on this machine: stage, bootstrap, import, deploy, verify, and ask the model
 	@$(VENV)/bin/python tests/lab/demo.py
+
+.PHONY: demo-down
+demo-down: ## Remove the demo's hosts from this machine; what the lab built stays in its cache
+	@python3 tests/lab/lab.py down --name demo
 
 .PHONY: bench
 bench: venv ## Measure the way and print ratios
@@ -129,5 +135,7 @@ clean: ## Remove what the gates made; the virtual environment and the lab's imag
 	@rm -rf $(CACHE)/collections $(CACHE)/galaxy $(CACHE)/gates $(CACHE)/reference $(CACHE)/sanity $(CACHE)/units
 
 .PHONY: clean-cache
-clean-cache: clean ## Remove the virtual environment and ansible-test's as well
+clean-cache: clean ## Remove the virtual environment and ansible-test's as well; tells where the lab's cache is
 	@rm -rf $(VENV) $(CACHE)/ansible-test
+# Rooms that are up use it, and a bundle's own cache, with the key of its package repository, lies beneath it by default.
+	@echo "The lab's cache stays: $(LAB_CACHE) (remove it after \`make demo-down\`, all but its folder bundle)"

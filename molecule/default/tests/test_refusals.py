@@ -45,7 +45,13 @@ def test_heads_that_do_not_divide(gpu_host: Host) -> None:
 
 
 def test_more_gpus_than_the_host_has(gpu_host: Host) -> None:
-    refused(gpu_host, "3 GPUs are asked for", "has 2", gpus=3, options={"tensor_parallel_size": 1, "pipeline_parallel_size": 3})
+    refused(
+        gpu_host,
+        "3 GPUs are asked for",
+        "has 2",
+        gpus=3,
+        options={"tensor_parallel_size": 1, "pipeline_parallel_size": 3},
+    )
 
 
 def test_a_model_that_was_not_carried(gpu_host: Host) -> None:

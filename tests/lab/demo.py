@@ -25,6 +25,35 @@ REPOSITORY = site_description.REPOSITORY
 NAME = "demo"
 QUESTION = "Which way did this answer come?"
 
+PLAYBOOK = ("/opt/airgap/bin/ansible-playbook", "-i", "/media/airgap/site")
+CURL = ("curl", "--cacert", "/srv/airgap/ca.pem", "--header", "@/etc/airgap/client.header")
+
+# What an engineer types beyond the gap, in this order; the README shows these very lines.
+BEYOND_THE_GAP: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    (
+        "bootstrap",
+        "the drive is in the bastion: its controller comes from the bundle alone",
+        ("sh", "/media/airgap/bundle/bootstrap"),
+    ),
+    (
+        "import",
+        "check the seal and every file, publish packages, images and models",
+        (*PLAYBOOK, "airgap.inference.import"),
+    ),
+    (
+        "deploy",
+        "converge the GPU host over SSH: driver, runtime, model, engine, gateway",
+        (*PLAYBOOK, "airgap.inference.deploy"),
+    ),
+    ("verify", "prove it from a client's seat", (*PLAYBOOK, "airgap.inference.verify")),
+    ("models", "what a client may ask for", (*CURL, "https://gpu1/v1/models")),
+)
+
+
+def stage(site: str) -> tuple[str, ...]:
+    """The one command of the connected side."""
+    return ("ansible-playbook", "-i", site, "airgap.inference.stage")
+
 
 class Way:
     """The steps of the demo, counted and timed."""
@@ -59,8 +88,7 @@ def question(bastion: str) -> list[str]:
     """A curl command line that asks from the bastion; the key is read from a file, it stands in no command line."""
     body = {"model": "tiny", "max_tokens": 24, "messages": [{"role": "user", "content": QUESTION}]}
     return [
-        *("docker", "exec", bastion, "curl", "--silent", "--show-error", "--fail-with-body"),
-        *("--cacert", "/srv/airgap/ca.pem", "--header", "@/etc/airgap/client.header"),
+        *("docker", "exec", bastion, *CURL, "--silent", "--show-error", "--fail-with-body"),
         *("--header", "Content-Type: application/json", "--data", json.dumps(body)),
         "https://gpu1/v1/chat/completions",
     ]
@@ -68,7 +96,7 @@ def question(bastion: str) -> list[str]:
 
 def main() -> None:
     """Go the whole way."""
-    way = Way(7)
+    way = Way(3 + len(BEYOND_THE_GAP))
     lab_command = (sys.executable, "tests/lab/lab.py")
     with way.step("lab", "images, packages, models and hosts that stand for a site (built once, then cached)"):
         on_this_machine(*lab_command, "build")
@@ -76,17 +104,11 @@ def main() -> None:
         lab = site_description.Lab.named(NAME)
         site_description.write_site(lab, lab.drive / "site")
     with way.step("stage", "on the connected side: resolve, fetch and seal the bundle"):
-        stage = str(Path(sys.executable).with_name("ansible-playbook"))
-        on_this_machine(stage, "-i", str(lab.drive / "site"), "airgap.inference.stage")
-    with way.step("bootstrap", "the drive is in the bastion: its controller comes from the bundle alone"):
-        on_the_bastion(lab.bastion, "sh", "/media/airgap/bundle/bootstrap")
-    playbook = ("/opt/airgap/bin/ansible-playbook", "-i", "/media/airgap/site")
-    with way.step("import", "check the seal and every file, publish packages, images and models"):
-        on_the_bastion(lab.bastion, *playbook, "airgap.inference.import")
-    with way.step("deploy", "converge the GPU host over SSH: driver, runtime, model, engine, gateway"):
-        on_the_bastion(lab.bastion, *playbook, "airgap.inference.deploy")
-    with way.step("verify", "prove it from a client's seat"):
-        on_the_bastion(lab.bastion, *playbook, "airgap.inference.verify")
+        program, *arguments = stage(str(lab.drive / "site"))
+        on_this_machine(str(Path(sys.executable).with_name(program)), *arguments)
+    for name, said, command in BEYOND_THE_GAP:
+        with way.step(name, said):
+            on_the_bastion(lab.bastion, *command)
     with way.step("ask", "a question from the client's seat"):
         ask = question(lab.bastion)
         answer = json.loads(subprocess.run(ask, check=True, stdout=subprocess.PIPE).stdout)

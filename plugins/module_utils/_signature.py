@@ -41,7 +41,8 @@ def verify(data: bytes, signature: str, allowed_signers: str, namespace: str = N
     if not identities:
         raise AirgapError(
             f"The bundle is signed by {signer(data, signature, namespace) or 'an unknown key'}, which {allowed_signers} does not allow. "
-            "Nothing was taken from it. If that key is right, add it to that file on this machine, never from the drive."
+            "Nothing was taken from it. If that key is right, add it to that file on this machine, never from the drive: "
+            "a line with a name, then the key as in its .pub file."
         )
     reasons = []
     for identity in identities:

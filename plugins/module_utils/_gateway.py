@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import ssl
 import time
+from functools import partial
 from typing import Any, Callable, NamedTuple, Sequence
 
 from ansible_collections.airgap.inference.plugins.module_utils import _openai
@@ -49,11 +50,9 @@ def examine(url: str, ca_path: str, key: str | None, instances: Sequence[Instanc
     if key is None:
         return [*checks, Check("keys", False, "no client key to verify with, so nothing behind the lock was seen")]
     checks.extend(
-        _check("paths", lambda path=path: _refused(address, "GET", path, key, 404, "with a key", timeout))  # type: ignore[misc]
-        for path in _CLOSED
+        _check("paths", partial(_refused, address, "GET", path, key, 404, "with a key", timeout)) for path in _CLOSED
     )
-    for instance in instances:
-        checks.append(_check(instance.name, lambda instance=instance: _generates(address, key, instance, timeout)))  # type: ignore[misc]
+    checks.extend(_check(instance.name, partial(_generates, address, key, instance, timeout)) for instance in instances)
     return checks
 
 

@@ -108,7 +108,11 @@ def _generates(address: Address, key: str, instance: Instance, timeout: int) -> 
     )
     generation = answer["generation"]
     tokens = generation["tokens"] if generation["tokens"] is not None else generation["chunks"]
-    return f"streamed generation by {instance.model}: {tokens} tokens, first after {answer['ttft_ms']:.0f} ms"
+    listed = ", ".join(answer["models"])
+    return (
+        f"streamed generation by {instance.model}: {tokens} tokens, first after {answer['ttft_ms']:.0f} ms; "
+        f"/v1/models lists {listed}"
+    )
 
 
 def _context(address: Address) -> ssl.SSLContext:

@@ -89,7 +89,7 @@ checks:
   returned: success
   type: list
   elements: dict
-  sample: [{host: gpu1, subject: chat, ok: true, detail: "streamed generation by tiny: 16 tokens, first after 85 ms"}]
+  sample: [{host: gpu1, subject: chat, ok: true, detail: "streamed generation by tiny: 16 tokens, first after 85 ms; /v1/models lists tiny"}]
 time:
   description: When it began.
   returned: success

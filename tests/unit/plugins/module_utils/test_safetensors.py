@@ -58,7 +58,7 @@ def test_a_header(tmp_path: pathlib.Path) -> None:
         (encode({"a": tensor("bf16; rm", [1], 0, 2)}), "has the dtype 'bf16; rm'"),
         (encode({"a": {"dtype": "BF16", "data_offsets": [0, 2]}}), "shape is 'None'"),
         (encode({"a": tensor("BF16", [-1], 0, 2)}), "shape holds '-1'"),
-        (encode({"a": tensor("BF16", [1.5], 0, 2)}), "shape holds '1.5'"),  # type: ignore[list-item]
+        (encode({"a": tensor("BF16", [1.5], 0, 2)}), "shape holds '1.5'"),
         (encode({"a": tensor("BF16", [2**40, 2**40], 0, 2)}), "more elements than any file holds"),
         (encode({"a": tensor("BF16", [1], 2, 0)}), r"data_offsets \[2, 0\]"),
         (encode({"a": tensor("BF16", [3], 0, 2)}), "3 elements of BF16 in 2 bytes"),

@@ -9,10 +9,12 @@ hashlib releases the interpreter's lock, so threads use every core.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, Iterable, NamedTuple
+from threading import Lock
+from typing import Any, Callable, Iterable, NamedTuple
 
 CHUNK = 1024 * 1024
 
@@ -85,6 +87,51 @@ def copy_with_sha256(source: str, target: str) -> tuple[str, int]:
     os.chmod(part, 0o644)
     os.replace(part, target)
     return digest.hexdigest(), size
+
+
+class Record:
+    """The digests of files that were hashed while they were written, so that they need no second reading.
+
+    A file is known as long as its size and its time of change (nanoseconds) are those of when it was hashed.
+    Without a path nothing is remembered.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        self._path = path
+        self._lock = Lock()
+        self._entries: dict[str, list[Any]] = {}
+        try:
+            with open(path or os.devnull, encoding="utf-8") as handle:
+                self._entries = dict(json.load(handle))
+        except (OSError, ValueError, TypeError):
+            # A record that cannot be read costs time only.
+            pass
+
+    def known(self, path: str) -> str | None:
+        """The SHA-256 of a file, or None when it must be read."""
+        entry = self._entries.get(os.path.abspath(path))
+        return str(entry[2]) if entry and entry[:2] == _stamp(path) else None
+
+    def note(self, path: str, sha256: str) -> None:
+        """Remember a file that was hashed and is now in its place."""
+        stamp = _stamp(path)
+        if stamp:
+            with self._lock:
+                self._entries[os.path.abspath(path)] = [*stamp, sha256]
+
+    def save(self) -> None:
+        """Write the record; files that are gone or have changed are left out."""
+        if self._path:
+            kept = {path: entry for path, entry in self._entries.items() if entry[:2] == _stamp(path)}
+            write_if_changed(self._path, json.dumps(kept, sort_keys=True).encode(), mode=0o600)
+
+
+def _stamp(path: str) -> list[int] | None:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns] if stat.S_ISREG(status.st_mode) else None
 
 
 def partial_name(target: str) -> str:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 airgap.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a bare bastion becomes a controller from: Python wheels and the collections that staged the bundle."""
+"""The collections that staged the bundle, packed as ansible-galaxy installs them: what a bastion works with."""
 
 from __future__ import annotations
 
@@ -10,28 +10,13 @@ import gzip
 import io
 import json
 import os
-import re
-import shutil
 import tarfile
 from typing import Any, NamedTuple
 
-from ansible_collections.airgap.inference.plugins.module_utils._command import last_words, require, run
+from ansible_collections.airgap.inference.plugins.module_utils._command import require
 from ansible_collections.airgap.inference.plugins.module_utils._digest import sha256_bytes
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 
-MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
-# Newest first: pip takes the first that a project offers. All of them run on glibc 2.28 and newer.
-_PLATFORMS = (
-    "manylinux_2_28",
-    "manylinux_2_27",
-    "manylinux_2_24",
-    "manylinux_2_17",
-    "manylinux2014",
-    "manylinux_2_12",
-    "manylinux2010",
-    "manylinux_2_5",
-    "manylinux1",
-)
 # Beside what a build of ansible-galaxy leaves out: hidden files at the top, which serve tools and not Ansible.
 _NEVER = ("MANIFEST.json", "FILES.json", "galaxy.yml", "galaxy.yaml", ".*", "*.pyc", "*.retry", "tests/output")
 _METADATA = (
@@ -53,14 +38,6 @@ _METADATA = (
 _EMPTY: dict[str, Any] = {"authors": [], "tags": [], "license": [], "dependencies": {}}
 
 
-class Wheel(NamedTuple):
-    """A wheel, as its file name describes it."""
-
-    file: str
-    project: str
-    version: str
-
-
 class Collection(NamedTuple):
     """A collection on the staging machine."""
 
@@ -75,61 +52,6 @@ class Collection(NamedTuple):
     @property
     def file(self) -> str:
         return f"{self.info['namespace']}-{self.info['name']}-{self.info['version']}.tar.gz"
-
-
-def download_wheels(
-    python: str, version: str, architecture: str, requirements: list[str], target: str, known: str
-) -> list[Wheel]:
-    """Let pip resolve and fetch the wheels for another Python; those in known are not fetched again."""
-    if architecture not in MACHINES:
-        raise AirgapError(f"There are no wheels for the architecture {architecture}; known are {', '.join(MACHINES)}.")
-    os.makedirs(known, exist_ok=True)
-    options = [part for name in _PLATFORMS for part in ("--platform", f"{name}_{MACHINES[architecture]}")]
-    command = [
-        python,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--only-binary=:all:",
-        "--implementation",
-        "cp",
-    ]
-    result = run(
-        [*command, "--python-version", version, *options, "--find-links", known, "--dest", target, *requirements]
-    )
-    if result.rc != 0:
-        raise AirgapError(
-            f"pip found no set of wheels for Python {version} on {architecture}: {last_words(result)}\n"
-            "Change bundle_controller_requirements or bundle_controller_python."
-        )
-    wheels = sorted(parse_wheel(name) for name in os.listdir(target))
-    for wheel in wheels:
-        if not os.path.exists(os.path.join(known, wheel.file)):
-            shutil.copyfile(os.path.join(target, wheel.file), os.path.join(known, wheel.file))
-    return wheels
-
-
-def parse_wheel(file: str) -> Wheel:
-    """Read a wheel's file name."""
-    parts = file[: -len(".whl")].split("-")
-    if not file.endswith(".whl") or len(parts) not in (5, 6):
-        raise AirgapError(f"{file} is not the name of a wheel.")
-    return Wheel(file, re.sub(r"[-_.]+", "-", parts[0]).lower(), parts[1])
-
-
-def pins(wheels: dict[str, list[Wheel]]) -> list[str]:
-    """One requirement for each project and version; a marker where Pythons differ."""
-    chosen: dict[tuple[str, str], list[str]] = {}
-    for python, items in wheels.items():
-        for wheel in items:
-            chosen.setdefault((wheel.project, wheel.version), []).append(python)
-    lines = []
-    for (project, version), pythons in sorted(chosen.items()):
-        markers = " or ".join(f'python_version == "{python}"' for python in pythons)
-        lines.append(f"{project}=={version}" + ("" if len(pythons) == len(wheels) else f" ; {markers}"))
-    return lines
 
 
 def read_collection(path: str) -> Collection:

@@ -12,6 +12,7 @@ version_added: "0.1.0"
 author: "airgap.inference contributors (@airgap-inference)"
 description:
   - Lets pip fetch wheels for the Python versions of the bastion, and writes the versions that it chose as requirements.
+  - Follows what each wheel says about its dependencies, for the Python that will run it. A set that is not complete is refused.
   - Packs this collection and those that it needs as they are installed on the staging machine, so that what staged the bundle is what travels.
   - Removes what no longer belongs.
 options:
@@ -29,7 +30,9 @@ options:
     elements: str
     required: true
   requirements:
-    description: What pip installs on the bastion.
+    description:
+      - What pip installs on the bastion, as requirements or as paths of wheels.
+      - Always add C(ansible-core) and C(pip), from which the isolated side starts.
     type: list
     elements: str
     required: true
@@ -43,9 +46,18 @@ options:
     type: path
     required: true
   cache:
-    description: A directory in which wheels are kept between runs.
+    description: A directory in which wheels are kept between runs, and which of them were chosen.
     type: path
     required: true
+  update:
+    description:
+      - Ask the package index again, although the same requirements were resolved before.
+      - Without it the versions that were chosen stay as long as O(requirements) do, and no network is used.
+    type: bool
+    default: false
+  digests:
+    description: A file that remembers the digests of what was copied, so that sealing need not read it again.
+    type: path
 attributes:
   check_mode:
     description: Can run in check mode and return changed status prediction without modifying target.
@@ -57,11 +69,14 @@ attributes:
   idempotent:
     description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
     support: full
-    details: As long as the package index offers the same versions.
+    details: With O(update) as long as the package index offers the same versions.
 requirements:
   - pip
+  - packaging
   - ansible-galaxy
   - PyYAML
+notes:
+  - Index, proxy and certificates are pip's own settings on the staging machine, from its configuration or the environment.
 """
 
 EXAMPLES = r"""
@@ -101,10 +116,19 @@ import os
 import shutil
 import tempfile
 import time
+from typing import NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.airgap.inference.plugins.module_utils import _controller, _digest
+from ansible_collections.airgap.inference.plugins.module_utils import _controller, _digest, _progress, _wheels
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
+
+
+class Wanted(NamedTuple):
+    """A file that shall be in the bundle: its content, or the file that has it."""
+
+    sha256: str
+    content: bytes | None
+    source: str
 
 
 def collect(module: AnsibleModule, scratch: str) -> dict[str, object]:
@@ -113,46 +137,81 @@ def collect(module: AnsibleModule, scratch: str) -> dict[str, object]:
     started = time.monotonic()
     root = _controller.read_collection(os.path.realpath(params["collection"]))
     collections = _controller.with_dependencies(root, _controller.installed_collections(params["executable"]))
-    known = os.path.join(scratch if module.check_mode else params["cache"], "wheels")
-    wheels = {}
-    wanted = {}
-    for version in params["python_versions"]:
-        target = os.path.join(scratch, version)
-        wheels[version] = _controller.download_wheels(
-            params["executable"], version, params["architecture"], params["requirements"], target, known
-        )
-        for wheel in wheels[version]:
-            with open(os.path.join(target, wheel.file), "rb") as handle:
-                wanted[f"wheels/{wheel.file}"] = handle.read()
-    pins = _controller.pins(wheels)
-    wanted["requirements.txt"] = "".join(f"{line}\n" for line in pins).encode()
-    for collection in collections:
-        wanted[f"collections/{collection.file}"] = _controller.pack(collection)
-    tree = _digest.scan(params["path"]) if os.path.isdir(params["path"]) else _digest.Tree({}, {})
-    removed = sorted(path for path in [*tree.files, *tree.strange] if path not in wanted)
-    fetched = sorted(path for path, data in wanted.items() if _differs(os.path.join(params["path"], path), data))
-    if not module.check_mode:
-        _digest.remove_files(params["path"], removed)
-        for path in fetched:
-            _digest.write_if_changed(os.path.join(params["path"], path), wanted[path])
-    listed = [{"name": item.name, "version": item.info["version"]} for item in collections]
+    fetched_wheels = collect_wheels(module, scratch)
+    pins = _wheels.pins({python: [item.wheel for item in items] for python, items in fetched_wheels.items()})
+    every = [item for items in fetched_wheels.values() for item in items]
+    wanted = {f"wheels/{item.wheel.file}": Wanted(item.sha256, None, item.path) for item in every}
+    contents = {"requirements.txt": "".join(f"{line}\n" for line in pins).encode()}
+    contents.update({f"collections/{item.file}": _controller.pack(item) for item in collections})
+    wanted.update({path: Wanted(_digest.sha256_bytes(data), data, "") for path, data in contents.items()})
+    fetched, removed, before = bring(module, wanted)
     return {
         "changed": bool(fetched or removed),
-        "artifact": {"python": params["python_versions"], "requirements": pins, "collections": listed},
+        "artifact": {
+            "python": params["python_versions"],
+            "requirements": pins,
+            "collections": [{"name": item.name, "version": item.info["version"]} for item in collections],
+            "wheels": _wheels.licences(every),
+        },
         "fetched": fetched,
         "removed": removed,
         "seconds": round(time.monotonic() - started, 2),
         "msg": f"{len(pins)} Python packages and {len(collections)} collections, {len(fetched)} files of them new",
-        "diff": {"before": _lines(list(tree.files)), "after": _lines(list(wanted))},
+        "diff": {"before": _lines(before), "after": _lines(list(wanted))},
     }
 
 
-def _differs(path: str, data: bytes) -> bool:
-    try:
-        with open(path, "rb") as handle:
-            return handle.read() != data
-    except FileNotFoundError:
-        return True
+def collect_wheels(module: AnsibleModule, scratch: str) -> dict[str, list[_wheels.Fetched]]:
+    """The wheels for each Python; they may share some."""
+    params = module.params
+    wheels = {}
+    with _progress.Progress("wheels for the controller", measure=lambda: _progress.directory_size(scratch)) as progress:
+        for python in params["python_versions"]:
+            progress.at(f"Python {python}")
+            wheels[python] = _wheels.collect(
+                params["executable"],
+                _wheels.Target(python, params["architecture"]),
+                params["requirements"],
+                scratch,
+                params["cache"],
+                update=params["update"],
+                keep=not module.check_mode,
+            )
+            lacking = {"ansible-core", "pip"} - {item.wheel.project for item in wheels[python]}
+            if lacking:
+                raise AirgapError(
+                    f"bundle_controller_requirements lacks {' and '.join(sorted(lacking))}, without which the isolated side cannot start. Add it."
+                )
+    return wheels
+
+
+def bring(module: AnsibleModule, wanted: dict[str, Wanted]) -> tuple[list[str], list[str], list[str]]:
+    """Copy what the bundle lacks, remove what does not belong; say what that was, and what was there before."""
+    path, record = module.params["path"], _digest.Record(module.params["digests"])
+    tree = _digest.scan(path) if os.path.isdir(path) else _digest.Tree({}, {})
+    removed = sorted(name for name in [*tree.files, *tree.strange] if name not in wanted)
+    fetched = sorted(
+        name
+        for name, item in wanted.items()
+        if name not in tree.files or _digest_of(record, os.path.join(path, name)) != item.sha256
+    )
+    if not module.check_mode:
+        _digest.remove_files(path, [*removed, *(name for name in fetched if name in tree.strange)])
+        for name in fetched:
+            target, item = os.path.join(path, name), wanted[name]
+            if item.content is not None:
+                _digest.write_if_changed(target, item.content)
+            elif _digest.copy_with_sha256(item.source, target)[0] != item.sha256:
+                os.unlink(target)
+                raise AirgapError(f"{item.source} changed while it was copied. Stage again.")
+        for name, item in wanted.items():
+            record.note(os.path.join(path, name), item.sha256)
+        record.save()
+    return fetched, removed, list(tree.files)
+
+
+def _digest_of(record: _digest.Record, path: str) -> str:
+    return record.known(path) or _digest.sha256_file(path)
 
 
 def _lines(paths: list[str]) -> str:
@@ -169,6 +228,8 @@ def main() -> None:
             "architecture": {"type": "str", "choices": ["amd64", "arm64"], "default": "amd64"},
             "executable": {"type": "path", "required": True},
             "cache": {"type": "path", "required": True},
+            "update": {"type": "bool", "default": False},
+            "digests": {"type": "path"},
         },
         supports_check_mode=True,
     )

@@ -11,21 +11,18 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
-from typing import Any, NamedTuple
+from typing import Any, Sequence
 
+from ansible_collections.airgap.inference.plugins.module_utils import _repository
 from ansible_collections.airgap.inference.plugins.module_utils._command import Result, last_words, require, run
-from ansible_collections.airgap.inference.plugins.module_utils._digest import (
-    copy_with_sha256,
-    scan,
-    write_if_changed,
-)
+from ansible_collections.airgap.inference.plugins.module_utils._digest import Record, write_if_changed
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
+from ansible_collections.airgap.inference.plugins.module_utils._openpgp import SigningKey
+from ansible_collections.airgap.inference.plugins.module_utils._repository import KEY, Package, Target
 
 SUITE = "airgap"
 COMPONENT = "main"
-KEY = "archive-key.asc"
+PROGRAMS = ("apt-get", "apt-ftparchive", "gpg", "gzip")
 
 _INSTALL = re.compile(r"^Inst (?P<name>[^\s:]+)(?::\S+)? \((?P<version>\S+) .*\[(?P<architecture>[a-z0-9]+)\]\)")
 _UNKNOWN = (
@@ -34,42 +31,6 @@ _UNKNOWN = (
     re.compile(r"^E: Version '[^']*' for '([^']+)' was not found", re.M),
 )
 _KEPT_SETTING = re.compile(r"^Acquire::(https?|Retries|ForceIPv[46])\b")
-
-
-class Target(NamedTuple):
-    """An operating system beyond the gap."""
-
-    distribution: str
-    release: str
-    architecture: str
-    sources: list[dict[str, Any]]
-
-    @property
-    def label(self) -> str:
-        return f"{self.distribution} {self.release} {self.architecture}"
-
-    @property
-    def directory(self) -> str:
-        return f"{self.distribution.lower()}-{self.release}"
-
-
-class Package(NamedTuple):
-    """One package of the solution, as the signed index of its source describes it."""
-
-    name: str
-    version: str
-    architecture: str
-    size: int
-    sha256: str
-
-    @property
-    def file(self) -> str:
-        return f"pool/{self.name}_{self.version.split(':', 1)[-1]}_{self.architecture}.deb"
-
-    @property
-    def cached(self) -> str:
-        """The name under which apt keeps it."""
-        return f"{self.name}_{self.version.replace(':', '%3a')}_{self.architecture}.deb"
 
 
 class Root:
@@ -101,6 +62,9 @@ class Root:
             ["apt-config", "dump", "--no-empty", "--format", '%F "%v";%n'], env={"APT_CONFIG": "/dev/null"}
         )
         kept = [line for line in configured.stdout.decode("utf-8", "replace").splitlines() if _KEPT_SETTING.match(line)]
+        authorities = os.environ.get("SSL_CERT_FILE")
+        if authorities and not any(line.startswith("Acquire::https::CAInfo ") for line in kept):
+            kept.append(f'Acquire::https::CAInfo "{authorities}";')
         write_if_changed(
             self._environment["APT_CONFIG"], render_configuration(self.path, self.target.architecture, kept).encode()
         )
@@ -110,6 +74,23 @@ class Root:
         result = run(["apt-get", "update", "-q", "-o", "APT::Update::Error-Mode=any"], env=self._environment)
         if result.rc != 0:
             raise AirgapError(f"The sources of {self.target.label} cannot be used: {_complaints(result)}")
+
+    def requests(self) -> dict[str, list[str]]:
+        """The packages that the target itself asks for, by who asks: the headers of its kernels, if there are any."""
+        if not self.target.kernels:
+            return {}
+        found = require(
+            ["apt-cache", "search", "--names-only", "^linux-headers-[0-9]"],
+            "Looking for headers",
+            env=self._environment,
+        )
+        names = [line.split(" ", 1)[0] for line in found.decode("utf-8", "replace").splitlines()]
+        # What several flavours share is no kernel's own.
+        kernels = [name[len("linux-headers-") :] for name in names if not re.search(r"-common(-|$)", name)]
+        reason = _repository.without_headers(self.target, kernels)
+        if reason:
+            raise AirgapError(reason)
+        return {_repository.KERNELS: [f"linux-headers-{kernel}" for kernel in self.target.kernels]}
 
     def resolve(self, requests: dict[str, list[str]]) -> list[Package]:
         """All packages that installing these from nothing needs. An error says who asked for what cannot be had."""
@@ -127,7 +108,7 @@ class Root:
         records = self._records([f"{item['name']}:{item['architecture']}={item['version']}" for item in chosen])
         return sorted(_package(item, records) for item in chosen)
 
-    def download(self, requests: dict[str, list[str]]) -> None:
+    def download(self, requests: dict[str, list[str]], _packages: Sequence[Package] = ()) -> None:
         """Fetch what the cache lacks; apt verifies each file against the signed index."""
         names = sorted({name for wanted in requests.values() for name in wanted})
         require(
@@ -210,21 +191,14 @@ def explain(target: Target, requests: dict[str, list[str]], result: Result) -> s
     """Why apt found no solution, and who asked."""
     unknown = list(dict.fromkeys(name for pattern in _UNKNOWN for name in pattern.findall(result.stderr)))
     if unknown:
-        asked = [
-            f"{name} (asked for by {', '.join(who_asks(requests, name)) or 'nobody by this name'})" for name in unknown
-        ]
-        return f"{target.label} has no such package in its sources: {'; '.join(asked)}. Correct the name, or add the source that has it to airgap_targets."
+        return (
+            f"{target.label} has no such package in its sources: {_repository.who_asks(requests, unknown)}. "
+            "Correct the name, or add the source that has it to airgap_targets."
+        )
     said = result.stdout.decode("utf-8", "replace")
     start = said.find("The following packages have unmet dependencies")
     reason = f"{said[start:].strip()}\n{result.stderr.strip()}" if start >= 0 else last_words(result)
     return f"The packages for {target.label} cannot be installed together; apt's reason:\n{reason}"
-
-
-def who_asks(requests: dict[str, list[str]], name: str) -> list[str]:
-    """The variables that list a package."""
-    return sorted(
-        asker for asker, names in requests.items() if any(re.split(r"[=:/]", wanted)[0] == name for wanted in names)
-    )
 
 
 def published(repository: str, architecture: str) -> list[tuple[str, str, str]]:
@@ -237,95 +211,20 @@ def published(repository: str, architecture: str) -> list[tuple[str, str, str]]:
     return sorted((record["Package"], record["Version"], record["Architecture"]) for record in records)
 
 
-def missing(repository: str, packages: list[Package]) -> list[Package]:
-    """The packages whose files the repository does not hold yet."""
-    return [package for package in packages if not _has(os.path.join(repository, package.file), package.size)]
-
-
-def artifact(target: Target, packages: list[Package]) -> dict[str, Any]:
+def artifact(target: Target, packages: Sequence[Package]) -> dict[str, Any]:
     """What the manifest says about the repository."""
-    directory = f"packages/{target.directory}"
-    return {
-        "distribution": target.distribution,
-        "release": target.release,
-        "architecture": target.architecture,
-        "directory": directory,
-        "suite": SUITE,
-        "component": COMPONENT,
-        "key": f"{directory}/{KEY}",
-        "packages": [
-            {"name": item.name, "version": item.version, "architecture": item.architecture} for item in packages
-        ],
-    }
+    return {**_repository.facts(target, packages), "suite": SUITE, "component": COMPONENT}
 
 
-def publish(repository: str, root: Root, packages: list[Package], key: SigningKey, cache: str) -> bool:
+def publish(
+    repository: str, root: Root, packages: Sequence[Package], key: SigningKey, cache: str, record: Record | None = None
+) -> bool:
     """Make the repository hold exactly these packages, indexed and signed. Nothing is rewritten without need."""
-    changed = False
-    for package in missing(repository, packages):
-        digest, _size = copy_with_sha256(
-            os.path.join(root.archives, package.cached), os.path.join(repository, package.file)
-        )
-        if digest != package.sha256:
-            os.unlink(os.path.join(repository, package.file))
-            raise AirgapError(
-                f"{package.cached} was damaged on the way into the bundle (SHA-256 {digest}, its source says {package.sha256})."
-            )
-        changed = True
+    changed = _repository.bring(repository, root.archives, packages, root.target.label, record)
     # apt-ftparchive indexes whatever lies in the pool, so what no longer belongs goes first.
-    changed = _remove_strangers(repository, packages, root.target.architecture) or changed
+    changed = _repository.remove_strangers(repository, _files(packages, root.target.architecture)) or changed
     os.makedirs(os.path.join(repository, "pool"), exist_ok=True)
     return _index(repository, root.target.architecture, key, cache) or changed
-
-
-class SigningKey:
-    """The OpenPGP key of the bundle's repository: made once, kept on the staging machine."""
-
-    def __init__(self, path: str, owner: str) -> None:
-        self.path = path
-        self.owner = owner
-
-    def public(self) -> bytes:
-        """The armoured public key; the pair is made at the first call."""
-        with _GnuPG() as gpg:
-            if not os.path.exists(self.path):
-                gpg.run("--quick-generate-key", self.owner, "rsa4096", "sign", "never")
-                write_if_changed(self.path, gpg.run("--armor", "--export-secret-keys"), mode=0o600)
-            else:
-                gpg.run("--import", self.path)
-            return gpg.run("--armor", "--export", "--export-options", "export-minimal")
-
-    def clearsign(self, path: str) -> bytes:
-        """The inline-signed form of a file."""
-        with _GnuPG() as gpg:
-            gpg.run("--import", self.path)
-            return gpg.run("--digest-algo", "SHA512", "--clearsign", "--output", "-", path)
-
-
-class _GnuPG:
-    """gpg in a throw-away home: its agent's socket needs a short path, and nothing is left behind."""
-
-    def __enter__(self) -> _GnuPG:
-        self._home = tempfile.mkdtemp(prefix="gpg-", dir="/tmp")
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        run(["gpgconf", "--homedir", self._home, "--kill", "all"])
-        shutil.rmtree(self._home, ignore_errors=True)
-
-    def run(self, *arguments: str) -> bytes:
-        options = [
-            "--homedir",
-            self._home,
-            "--batch",
-            "--quiet",
-            "--no-tty",
-            "--pinentry-mode",
-            "loopback",
-            "--passphrase",
-            "",
-        ]
-        return require(["gpg", *options, *arguments], "Signing the bundle's package repository")
 
 
 def _index(repository: str, architecture: str, key: SigningKey, cache: str) -> bool:
@@ -366,23 +265,11 @@ def _index(repository: str, architecture: str, key: SigningKey, cache: str) -> b
     return True
 
 
-def _remove_strangers(repository: str, packages: list[Package], architecture: str) -> bool:
-    """Remove what neither the pool nor the index needs."""
+def _files(packages: Sequence[Package], architecture: str) -> set[str]:
+    """Every file of the repository."""
     index = _packages_path(architecture)
-    known = {package.file for package in packages} | {
-        KEY,
-        index,
-        f"{index}.gz",
-        f"dists/{SUITE}/Release",
-        f"dists/{SUITE}/InRelease",
-    }
-    if not os.path.isdir(repository):
-        return False
-    tree = scan(repository)
-    strangers = [path for path in [*tree.files, *tree.strange] if path not in known]
-    for path in strangers:
-        os.unlink(os.path.join(repository, path))
-    return bool(strangers)
+    described = {KEY, index, f"{index}.gz", f"dists/{SUITE}/Release", f"dists/{SUITE}/InRelease"}
+    return described | {package.file for package in packages}
 
 
 def _packages_path(architecture: str) -> str:
@@ -395,14 +282,16 @@ def _package(item: dict[str, str], records: dict[tuple[str, str, str], dict[str,
         raise AirgapError(
             f"The source of {item['name']} {item['version']} gives no SHA-256 for it; such a source cannot be carried."
         )
-    return Package(item["name"], item["version"], item["architecture"], int(record["Size"]), record["SHA256"])
-
-
-def _has(path: str, size: int) -> bool:
-    try:
-        return os.lstat(path).st_size == size
-    except FileNotFoundError:
-        return False
+    name, version, architecture = item["name"], item["version"], item["architecture"]
+    return Package(
+        name,
+        version,
+        architecture,
+        int(record["Size"]),
+        record["SHA256"],
+        file=f"pool/{name}_{version.split(':', 1)[-1]}_{architecture}.deb",
+        cached=f"{name}_{version.replace(':', '%3a')}_{architecture}.deb",
+    )
 
 
 def _complaints(result: Result) -> str:

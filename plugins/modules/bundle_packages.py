@@ -11,10 +11,14 @@ short_description: Make the bundle's package repository for one operating system
 version_added: "0.1.0"
 author: "airgap.inference contributors (@airgap-inference)"
 description:
-  - Lets apt resolve packages and all their dependencies in a private root in which nothing is installed, so that what the staging
-    machine has installed plays no part.
-  - Publishes the solution as a signed apt repository, and removes what no longer belongs to it.
-  - Every source must be signed by the key that the target names for it.
+  - Lets the target's own package manager (apt for Debian and Ubuntu, dnf for RHEL, Rocky and AlmaLinux) resolve packages and all their
+    dependencies in a private root in which nothing is installed, so that what the staging machine has installed plays no part.
+  - Publishes the solution as a signed repository of the same format, and removes what no longer belongs to it.
+  - Every source must be signed by the key that the target names for it. With apt that is the index, which vouches for the packages;
+    with dnf it is every package, and the metadata too where the source signs it.
+  - dnf asks for root even in a private root. An ordinary user gets it in a namespace of his own (C(unshare --map-root-user)).
+  - Proxies are taken from apt's configuration for apt, and for both from the environment (E(http_proxy), E(https_proxy), E(no_proxy));
+    a private CA likewise, in E(SSL_CERT_FILE).
 options:
   path:
     description: The directory of the repository in the bundle.
@@ -26,11 +30,11 @@ options:
     required: true
     suboptions:
       distribution:
-        description: Its name, for example V(Debian).
+        description: Its name as Ansible's facts give it, V(Debian), V(Ubuntu), V(RedHat), V(Rocky) or V(AlmaLinux).
         type: str
         required: true
       release:
-        description: Its code name, for example V(trixie).
+        description: Its code name, for example V(trixie); with dnf its number, for example V(9).
         type: str
         required: true
       architecture:
@@ -38,26 +42,39 @@ options:
         type: str
         default: amd64
       sources:
-        description: Where its packages come from, in the fields of deb822.
+        description: Where its packages come from, for apt in the fields of deb822.
         type: list
         elements: dict
         required: true
         suboptions:
           uris:
-            description: Addresses of the source.
+            description: Addresses of the source. For dnf, the directory that holds C(repodata); several are mirrors of each other.
             type: str
             required: true
           suites:
-            description: Suites, separated by blanks. A path that ends in a slash is a flat repository.
+            description: Suites, separated by blanks. A path that ends in a slash is a flat repository. Needed by apt, unknown to dnf.
             type: str
-            required: true
           components:
-            description: Components, separated by blanks. Not for a flat repository.
+            description: Components, separated by blanks. Not for a flat repository, and not for dnf.
             type: str
           signed_by:
-            description: The keyring that signs the source, as a path on the staging machine, or the armoured key itself.
+            description:
+              - The key that signs the source, as a path on the staging machine, or the armoured key itself.
+              - For apt a path may be a keyring; for dnf the file must be armoured.
             type: str
             required: true
+      modules:
+        description: Module streams to enable, as V(name:stream). For dnf only; they are the default streams of the published repository.
+        type: list
+        elements: str
+        default: []
+      kernels:
+        description:
+          - Kernels that the hosts run, as C(uname -r) tells. The headers of each travel, so that drivers can be built.
+          - A kernel whose headers no source has is refused, with those that there are.
+        type: list
+        elements: str
+        default: []
   packages:
     description:
       - Names of packages by the variable that asks for them.
@@ -76,6 +93,9 @@ options:
     description: The name that a new key gets.
     type: str
     default: airgap.inference package repository
+  digests:
+    description: A file that remembers what was hashed while it was copied, so that the seal need not read it again.
+    type: path
 attributes:
   check_mode:
     description: Can run in check mode and return changed status prediction without modifying target.
@@ -89,7 +109,9 @@ attributes:
     support: full
     details: As long as the sources offer the same versions.
 requirements:
-  - apt, apt-ftparchive (apt-utils), gpg
+  - gpg
+  - for apt, apt-get and apt-ftparchive (apt-utils)
+  - for dnf, dnf 4 with its plugin download (dnf-plugins-core), createrepo_c and modifyrepo_c (createrepo-c), rpmkeys (rpm)
 """
 
 EXAMPLES = r"""
@@ -106,6 +128,26 @@ EXAMPLES = r"""
           signed_by: /usr/share/keyrings/debian-archive-keyring.gpg
     packages:
       __depot_packages: [nginx, rsync, skopeo]
+    cache: /var/cache/airgap
+    signing_key: /var/cache/airgap/state/packages.asc
+
+- name: Collect the packages for Rocky 9, with the driver of one branch and the headers of one kernel
+  airgap.inference.bundle_packages:
+    path: /srv/staging/bundle/packages/rocky-9
+    target:
+      distribution: Rocky
+      release: "9"
+      sources:
+        - uris: http://mirror.example.org/rocky/9/BaseOS/x86_64/os
+          signed_by: /etc/airgap/keys/rocky-9.asc
+        - uris: http://mirror.example.org/rocky/9/AppStream/x86_64/os
+          signed_by: /etc/airgap/keys/rocky-9.asc
+        - uris: http://mirror.example.org/cuda/rhel9/x86_64
+          signed_by: /etc/airgap/keys/nvidia.asc
+      modules: ["nvidia-driver:580-open"]
+      kernels: [5.14.0-570.12.1.el9_6.x86_64]
+    packages:
+      __gpu_host_packages: [nvidia-driver-cuda, kmod-nvidia-open-dkms]
     cache: /var/cache/airgap
     signing_key: /var/cache/airgap/state/packages.asc
 """
@@ -136,36 +178,63 @@ import os
 import shutil
 import tempfile
 import time
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.airgap.inference.plugins.module_utils import _apt_repository
+from ansible_collections.airgap.inference.plugins.module_utils import (
+    _apt_repository,
+    _dnf_repository,
+    _repository,
+    _system,
+)
+from ansible_collections.airgap.inference.plugins.module_utils._digest import Record
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
+from ansible_collections.airgap.inference.plugins.module_utils._openpgp import SigningKey
+from ansible_collections.airgap.inference.plugins.module_utils._progress import Progress
+
+# Both know the same words.
+FORMATS: dict[str, Any] = {"apt": _apt_repository, "dnf": _dnf_repository}
 
 
-def collect(module: AnsibleModule, root: _apt_repository.Root) -> dict[str, object]:
+def collect(module: AnsibleModule, target: _repository.Target, directory: str) -> dict[str, object]:
     """Resolve, fetch and publish; in check mode only resolve."""
     params = module.params
     started = time.monotonic()
-    before = _apt_repository.published(params["path"], root.target.architecture)
-    root.prepare()
-    root.update()
-    packages = root.resolve(params["packages"])
-    after = [(package.name, package.version, package.architecture) for package in packages]
-    missing = _apt_repository.missing(params["path"], packages)
+    reason = _repository.refusal(target)
+    if reason:
+        raise AirgapError(reason)
+    kind = FORMATS[_system.package_format(target.distribution)]
+    record = Record(params["digests"]) if params["digests"] else None
+    before = kind.published(params["path"], target.architecture)
+    root = kind.Root(directory, target)
+    with Progress(f"index of {target.label}"):
+        root.prepare()
+        root.update()
+        requests = {**params["packages"], **root.requests()}
+        packages = root.resolve(requests)
+    missing = _repository.missing(params["path"], packages, record)
+    size = sum(package.size for package in missing)
+    after = [package.identity for package in packages]
     changed = bool(missing) or before != after
     if not module.check_mode:
         if missing:
-            root.download(params["packages"])
-        key = _apt_repository.SigningKey(params["signing_key"], params["owner"])
-        changed = _apt_repository.publish(params["path"], root, packages, key, os.path.join(params["cache"], "indexes"))
-    size = sum(package.size for package in missing)
+            with Progress(
+                f"packages of {target.label}", size, measure=lambda: _repository.arrived(root.archives, missing)
+            ):
+                root.download(requests, packages)
+        key = SigningKey(params["signing_key"], params["owner"])
+        cache = os.path.join(params["cache"], "indexes")
+        changed = kind.publish(params["path"], root, packages, key, cache, record)
+        _repository.trim(root.archives, packages)
+        if record:
+            record.save()
     return {
         "changed": changed,
-        "artifact": _apt_repository.artifact(root.target, packages),
+        "artifact": kind.artifact(target, packages),
         "fetched": len(missing),
         "fetched_bytes": size,
         "seconds": round(time.monotonic() - started, 2),
-        "msg": f"{root.target.label}: {len(packages)} packages, {len(missing)} of them new ({size} bytes)",
+        "msg": f"{target.label}: {len(packages)} packages, {len(missing)} of them new ({size} bytes)",
         "diff": {"before": _lines(before), "after": _lines(after)},
     }
 
@@ -177,35 +246,37 @@ def _lines(packages: list[tuple[str, str, str]]) -> str:
 def main() -> None:
     source = {
         "uris": {"type": "str", "required": True},
-        "suites": {"type": "str", "required": True},
+        "suites": {"type": "str"},
         "components": {"type": "str"},
         "signed_by": {"type": "str", "required": True, "no_log": False},
     }
-    target = {
+    system = {
         "distribution": {"type": "str", "required": True},
         "release": {"type": "str", "required": True},
         "architecture": {"type": "str", "default": "amd64"},
         "sources": {"type": "list", "elements": "dict", "required": True, "options": source},
+        "modules": {"type": "list", "elements": "str", "default": []},
+        "kernels": {"type": "list", "elements": "str", "default": []},
     }
     module = AnsibleModule(
         argument_spec={
             "path": {"type": "path", "required": True},
-            "target": {"type": "dict", "required": True, "options": target},
+            "target": {"type": "dict", "required": True, "options": system},
             "packages": {"type": "dict", "required": True},
             "cache": {"type": "path", "required": True},
             "signing_key": {"type": "path", "required": True, "no_log": False},
             "owner": {"type": "str", "default": "airgap.inference package repository"},
+            "digests": {"type": "path"},
         },
         supports_check_mode=True,
     )
-    wanted = _apt_repository.Target(**module.params["target"])
+    target = _repository.Target(**module.params["target"])
     # Check mode leaves no trace, so its root is a temporary one.
-    scratch = tempfile.mkdtemp(prefix="airgap-apt-") if module.check_mode else None
+    scratch = tempfile.mkdtemp(prefix="airgap-packages-") if module.check_mode else None
+    name = f"{target.directory}-{target.architecture}"
     try:
-        root = _apt_repository.Root(
-            scratch or os.path.join(module.params["cache"], "apt", f"{wanted.directory}-{wanted.architecture}"), wanted
-        )
-        result = collect(module, root)
+        kind = _system.FORMATS.get(_system.FAMILIES.get(target.distribution, ""), "")
+        result = collect(module, target, scratch or os.path.join(module.params["cache"], kind, name))
     except (AirgapError, OSError) as error:
         module.fail_json(msg=str(error))
     finally:

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.airgap.inference.plugins.module_utils import _apt_repository as apt
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
+from ansible_collections.airgap.inference.plugins.module_utils._openpgp import SigningKey
+from ansible_collections.airgap.inference.plugins.module_utils._repository import KEY, Target
 
 TOOLS = ("apt-get", "apt-ftparchive", "dpkg-deb", "gpg")
 pytestmark = pytest.mark.skipif(not all(map(shutil.which, TOOLS)), reason=f"one of {', '.join(TOOLS)} is not installed")
@@ -31,7 +33,7 @@ class Source:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.key = apt.SigningKey(str(root.parent / "source.key"), "the source")
+        self.key = SigningKey(str(root.parent / "source.key"), "the source")
         for name, fields in PACKAGES.items():
             control = root / "build/DEBIAN/control"
             control.parent.mkdir(parents=True, exist_ok=True)
@@ -56,9 +58,9 @@ class Source:
             )
         (self.root / "InRelease").write_bytes(self.key.clearsign(str(self.root / "Release")))
 
-    def target(self, **fields: str) -> apt.Target:
+    def target(self, **fields: str) -> Target:
         source = {"uris": f"file:{self.root}", "suites": "./", "components": None, "signed_by": self.public, **fields}
-        return apt.Target("Debian", "trixie", "amd64", [source])
+        return Target("Debian", "trixie", "amd64", [source])
 
 
 @pytest.fixture(name="source", scope="module")
@@ -68,14 +70,14 @@ def fixture_source(tmp_path_factory: pytest.TempPathFactory) -> Source:
     return Source(root)
 
 
-def prepared(tmp_path: Path, target: apt.Target) -> apt.Root:
+def prepared(tmp_path: Path, target: Target) -> apt.Root:
     root = apt.Root(str(tmp_path / "root"), target)
     root.prepare()
     root.update()
     return root
 
 
-def publish(tmp_path: Path, root: apt.Root, key: apt.SigningKey, requests: dict[str, list[str]]) -> bool:
+def publish(tmp_path: Path, root: apt.Root, key: SigningKey, requests: dict[str, list[str]]) -> bool:
     packages = root.resolve(requests)
     root.download(requests)
     return apt.publish(str(tmp_path / "repository"), root, packages, key, str(tmp_path / "cache"))
@@ -93,13 +95,13 @@ def test_what_is_published_is_a_source_for_apt(tmp_path: Path, source: Source) -
     root = prepared(tmp_path, source.target())
     assert publish(tmp_path, root, source.key, {"x": ["app"]})
     repository = tmp_path / "repository"
-    key = (repository / apt.KEY).read_text()
+    key = (repository / KEY).read_text()
     assert "BEGIN PGP PUBLIC KEY" in key and "PRIVATE" not in key
     assert os.stat(source.key.path).st_mode & 0o777 == 0o600
     (tmp_path / "second").mkdir()
     again = prepared(
         tmp_path / "second",
-        apt.Target(
+        Target(
             "Debian",
             "trixie",
             "amd64",
@@ -142,7 +144,7 @@ def test_a_conflict_is_told_in_the_words_of_apt(tmp_path: Path, source: Source, 
 
 
 def test_a_source_signed_by_another_key_is_refused(tmp_path: Path, source: Source) -> None:
-    other = apt.SigningKey(str(tmp_path / "other"), "other").public().decode()
+    other = SigningKey(str(tmp_path / "other"), "other").public().decode()
     with pytest.raises(AirgapError, match="is not signed"):
         prepared(tmp_path, source.target(signed_by=other))
 

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How far a long step is: a small file that the action plugin of the same module reads and shows.
 
-The action plugin names the file in the environment; without it nothing is written and nothing is watched. A step that
-cannot tell how far it is still does its work, so nothing here ever raises.
+The action plugin names the file in the environment; without it nothing is written. A step that cannot tell how far it is
+still does its work, so nothing here ever raises.
 """
 
 from __future__ import annotations
@@ -20,12 +20,6 @@ from types import FrameType, TracebackType
 from typing import Callable
 
 VARIABLE = "AIRGAP_PROGRESS"
-# The action plugin touches the heartbeat at each look, every few seconds. This long without one and nobody waits for
-# the step any more: the playbook was interrupted, or its machine is gone. A connection that is lost for a moment is not.
-PATIENCE = 120.0
-# What the step's own cleaning up may take before it is killed.
-GRACE = 30.0
-
 _INTERVAL = 0.5
 _WINDOW = 30.0
 
@@ -55,7 +49,7 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if self._path:
-            watch(self._path)
+            clean_up_when_ended()
             self._started = self._changed = time.monotonic()
             self._open.append(self)
             threading.Thread(target=self._run, args=(self._path,), daemon=True).start()
@@ -137,11 +131,6 @@ def file_of_environment() -> str | None:
     return os.path.expanduser(path) if path else None
 
 
-def heartbeat_of(path: str) -> str:
-    """What the action plugin touches while it waits."""
-    return path + ".alive"
-
-
 def directory_size(path: str) -> int:
     """The bytes of all files below a directory; for a measure. What vanishes meanwhile does not count."""
     size = 0
@@ -180,47 +169,14 @@ def remove(path: str) -> None:
             os.unlink(name)
 
 
-_watching = threading.Event()
+def clean_up_when_ended() -> None:
+    """Leave as by an exception when the session is ended, because the playbook was interrupted.
 
-
-def watch(path: str, patience: float = PATIENCE, grace: float = GRACE) -> None:
-    """End this process and the programs that it runs when the heartbeat stops. Once a process is enough.
-
-    The module runs in the background of its host, in a process group of its own, and nothing else would end it when
-    the playbook is interrupted.
+    So what the step must put away (mounts, containers) is put away.
     """
-    if _watching.is_set():
-        return
-    _watching.set()
     # Only the main thread may say so; elsewhere the signal ends the process at once.
     with contextlib.suppress(ValueError):
-        # As an exception, so that what the step must put away (mounts, containers) is put away.
         signal.signal(signal.SIGTERM, _leave)
-    threading.Thread(target=_watch, args=(path, patience, grace), daemon=True).start()
-
-
-def _watch(path: str, patience: float, grace: float) -> None:
-    seen = _beat(path)
-    since = time.monotonic()
-    while time.monotonic() - since < patience:
-        time.sleep(min(5.0, patience / 10))
-        # Compared with the last one and not with the clock, which may be set while the step runs.
-        now = _beat(path)
-        if now != seen:
-            seen, since = now, time.monotonic()
-    remove(path)
-    remove(heartbeat_of(path))
-    group = os.getpgrp()
-    os.killpg(group, signal.SIGTERM)
-    time.sleep(grace)
-    os.killpg(group, signal.SIGKILL)
-
-
-def _beat(path: str) -> int | None:
-    try:
-        return os.stat(heartbeat_of(path)).st_mtime_ns
-    except OSError:
-        return None
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

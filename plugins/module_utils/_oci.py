@@ -1,9 +1,10 @@
 # Copyright (c) 2026 airgap.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Container images in one OCI image layout: layers are shared, digests stay what the registry gave.
+"""Container images in one OCI image layout: layers are shared, digests stay what the publisher gave.
 
-skopeo copies; this decides what to copy, and keeps the layout free of what nothing names.
+This reads what is there, and keeps the layout whole and free of what nothing names. What an index, a manifest or a
+configuration says was written by others: a digest is checked before it becomes a path.
 """
 
 from __future__ import annotations
@@ -13,8 +14,14 @@ import os
 import re
 from typing import Any, NamedTuple
 
-from ansible_collections.airgap.inference.plugins.module_utils._command import last_words, run
-from ansible_collections.airgap.inference.plugins.module_utils._digest import scan, sha256_bytes, write_if_changed
+from ansible_collections.airgap.inference.plugins.module_utils import _json
+from ansible_collections.airgap.inference.plugins.module_utils._digest import (
+    Record,
+    scan,
+    sha256_bytes,
+    sha256_files,
+    write_if_changed,
+)
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 
 REFERENCE = "org.opencontainers.image.ref.name"
@@ -22,12 +29,17 @@ OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+# Says of one image of a list that its layers are zstd, where the list has another one with gzip.
+ZSTD_VARIANT = "io.github.containers.compression.zstd"
+# Registries take manifests of up to 4 MiB; configurations hold the whole history of an image.
+DOCUMENT_LIMIT = 16 * 1024 * 1024
 
 _NAME = re.compile(
     r"(?P<host>[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?P<port>:[0-9]+)?"
     r"(?P<path>(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)+)"
     r"(?:(?P<tag>:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})|@(?P<digest>sha256:[0-9a-f]{64}))\Z"
 )
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 
 class Name(NamedTuple):
@@ -38,12 +50,22 @@ class Name(NamedTuple):
     repository: str
     digest: str | None
 
+    @property
+    def version(self) -> str:
+        """The tag or the digest, with the sign before it."""
+        return f"@{self.digest}" if self.digest else self.full[self.full.rindex(":") :]
 
-class Registry(NamedTuple):
-    """How registries are reached."""
 
-    registries_conf: str | None
-    authfile: str | None
+class Blob(NamedTuple):
+    """A file of an image, as the index or the manifest describes it."""
+
+    media_type: str
+    digest: str
+    size: int
+
+    @property
+    def path(self) -> str:
+        return f"blobs/{self.digest.replace(':', '/', 1)}"
 
 
 def parse_name(name: str) -> Name:
@@ -60,91 +82,169 @@ def parse_name(name: str) -> Name:
     )
 
 
+def parse_blob(item: Any, where: str) -> Blob:
+    """A descriptor out of an index or a manifest, or an error: nothing else may become a path."""
+    item = item if isinstance(item, dict) else {}
+    digest, size = item.get("digest"), item.get("size")
+    if not isinstance(digest, str) or not _DIGEST.match(digest):
+        raise AirgapError(f"{where} names {str(digest)[:100]!a} as a digest; it must be sha256: and 64 hex digits.")
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 1 << 62:
+        raise AirgapError(f"{where} names {str(size)[:100]!a} as the size of {digest}.")
+    media_type = item.get("mediaType")
+    return Blob(media_type if isinstance(media_type, str) else "", digest, size)
+
+
+def parse_index(raw: bytes, where: str) -> list[dict[str, Any]]:
+    """The entries of an index; their descriptors are still to be parsed."""
+    entries = _json.parse_object(raw, where).get("manifests")
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise AirgapError(f"{where} lists no images.")
+    return entries
+
+
+def parse_parts(raw: bytes, where: str) -> list[Blob]:
+    """The configuration of an image, and its layers."""
+    document = _json.parse_object(raw, where)
+    layers = document.get("layers")
+    if not isinstance(layers, list):
+        raise AirgapError(f"{where} names no layers; it is not the manifest of an image.")
+    parts = [parse_blob(item, where) for item in [document.get("config"), *layers]]
+    # A layer may stand twice in an image; it is one file.
+    return list({part.digest: part for part in parts}.values())
+
+
+def parse_architecture(raw: bytes, where: str) -> str:
+    """The architecture that an image was made for, as its configuration says."""
+    return str(_json.parse_object(raw, where).get("architecture") or "")
+
+
 def choose_instance(raw: bytes, architecture: str, name: str) -> str:
     """The digest of the one image that a manifest, or a list of them, means for an architecture."""
-    document = _load(raw, f"the manifest of {name}")
-    if not isinstance(document.get("manifests"), list):
+    document = _json.parse_object(raw, f"The manifest of {name}")
+    if "manifests" not in document:
         if document.get("schemaVersion") != 2:
             raise AirgapError(
                 f"{name} has a manifest of an old format (schema 1) that keeps no digest; ask its publisher for a current one."
             )
         return f"sha256:{sha256_bytes(raw)}"
-    platforms = []
-    for item in document["manifests"]:
-        platform = item.get("platform") or {}
+    platforms, fitting = [], []
+    for entry in parse_index(raw, f"The list of {name}"):
+        platform = _object(entry.get("platform"))
         if platform.get("os", "linux") == "linux" and platform.get("architecture", architecture) == architecture:
-            return str(item["digest"])
+            fitting.append(entry)
         platforms.append(f"{platform.get('os')}/{platform.get('architecture')}")
-    raise AirgapError(f"{name} has no image for linux/{architecture}; it has {', '.join(dict.fromkeys(platforms))}.")
-
-
-def resolve(name: Name, architecture: str, registry: Registry) -> str:
-    """Ask the registry, by its manifest only, which digest a name means now."""
-    result = run(
-        ["skopeo", *_options(registry), "inspect", "--raw", *_auth(registry), f"docker://{name.source}{_version(name)}"]
-    )
-    if result.rc != 0:
-        raise AirgapError(f"The image {name.full} cannot be had: {_reason(last_words(result, 3))}")
-    return choose_instance(result.stdout, architecture, name.full)
-
-
-def copy(layout: str, name: Name, digest: str, registry: Registry) -> None:
-    """Copy one image into the layout. Layers that are there already are not fetched again."""
-    os.makedirs(layout, exist_ok=True)
-    source = f"docker://{name.source}@{digest}"
-    command = [
-        "skopeo",
-        *_options(registry),
-        "copy",
-        "--quiet",
-        "--preserve-digests",
-        "--retry-times",
-        "3",
-        *_auth(registry),
-    ]
-    result = run([*command, source, f"oci:{layout}:{name.full}"])
-    if result.rc != 0:
-        raise AirgapError(f"The image {name.full} ({digest}) could not be copied: {_reason(last_words(result, 3))}")
-    _wrap(layout, name.full)
+    if not fitting:
+        had = ", ".join(dict.fromkeys(platforms)) or "none"
+        raise AirgapError(f"{name} has no image for linux/{architecture}; it has {had[:1000]}.")
+    # Every engine reads gzip.
+    fitting.sort(key=lambda entry: ZSTD_VARIANT in _object(entry.get("annotations")))
+    return parse_blob(fitting[0], f"The list of {name}").digest
 
 
 def held(layout: str) -> dict[str, str]:
     """The images that the layout holds in full: their names and digests."""
     images = {}
-    for entry in _index(layout)["manifests"]:
-        name = (entry.get("annotations") or {}).get(REFERENCE)
-        digest = _image_digest(layout, entry)
-        if name and digest and all(_has(layout, item) for item in _parts(layout, digest)):
-            images[name] = digest
+    for name, entry in _named(layout):
+        try:
+            digest = _image_digest(layout, entry)
+            if all(_has(layout, part) for part in parts(layout, digest)):
+                images[name] = digest
+        except (FileNotFoundError, AirgapError):
+            # What lacks a part, or cannot be read, is fetched again.
+            continue
     return images
+
+
+def parts(layout: str, digest: str) -> list[Blob]:
+    """The configuration and the layers of an image in the layout."""
+    return parse_parts(_read(layout, digest), digest)
 
 
 def size(layout: str, digest: str) -> int:
     """The bytes of an image's configuration and layers."""
-    return sum(item["size"] for item in _parts(layout, digest))
+    return sum(part.size for part in parts(layout, digest))
+
+
+def lacking(layout: str, wanted: list[Blob]) -> int:
+    """How many bytes of these the layout does not hold yet."""
+    return sum({part.digest: part.size for part in wanted if not _has(layout, part)}.values())
 
 
 def architecture(layout: str, digest: str) -> str:
-    """The architecture that an image was made for, as its configuration says."""
-    config = _load(_read(layout, digest), digest)["config"]["digest"]
-    return str(_load(_read(layout, config), config).get("architecture", ""))
+    """The architecture of an image in the layout."""
+    config = parts(layout, digest)[0].digest
+    return parse_architecture(_read(layout, config), config)
+
+
+def mend(layout: str) -> None:
+    """Put right what an interrupted run may have left, so that the next one goes on from there."""
+    if not os.path.isdir(layout):
+        return
+    tree = scan(layout)
+    # Halves of layers (skopeo's, and this collection's own), and what has no place in a layout, a link for example:
+    # it must be gone before anything is written.
+    for path in [*tree.strange, *(path for path in tree.files if _unfinished(path))]:
+        os.unlink(os.path.join(layout, path))
+    try:
+        entries = [(entry, parse_blob(entry, "index.json")) for entry in _index(layout)]
+    except AirgapError:
+        # Cut off while it was written. The images are named anew, and their layers are still there.
+        os.unlink(os.path.join(layout, "index.json"))
+        return
+    wrapped = [_wrapped(layout, entry) if blob.media_type == DOCKER_MANIFEST else entry for entry, blob in entries]
+    if wrapped != [entry for entry, _blob in entries]:
+        _write_index(layout, wrapped)
+
+
+def verify(layout: str, record: Record) -> list[str]:
+    """Read the blobs that the record does not know, and remove those that are not what their names say.
+
+    skopeo takes a blob that is there for what its name says: after a power failure it may be anything.
+    """
+    known = {path: record.known(os.path.join(layout, path)) for path in _blobs(layout)}
+    unknown = {path: os.path.getsize(os.path.join(layout, path)) for path, sha256 in known.items() if not sha256}
+    wrong = []
+    for path, sha256 in {**known, **sha256_files(layout, unknown)}.items():
+        if sha256 == os.path.basename(path):
+            record.note(os.path.join(layout, path), str(sha256))
+        elif isinstance(sha256, str):
+            os.unlink(os.path.join(layout, path))
+            wrong.append(path)
+    return sorted(wrong)
+
+
+def note(layout: str, record: Record) -> None:
+    """Remember the blobs that have just come: who wrote them has hashed them, and the digest is the name."""
+    for path in _blobs(layout):
+        if not record.known(os.path.join(layout, path)):
+            record.note(os.path.join(layout, path), os.path.basename(path))
+
+
+def add(layout: str, name: str, blob: Blob) -> None:
+    """Name an image whose blobs are in the layout."""
+    entry = {"mediaType": blob.media_type, "digest": blob.digest, "size": blob.size, "annotations": {REFERENCE: name}}
+    if blob.media_type == DOCKER_MANIFEST:
+        entry = _wrapped(layout, entry)
+    others = [other for other in _index(layout) if _object(other.get("annotations")).get(REFERENCE) != name]
+    write_if_changed(os.path.join(layout, "oci-layout"), b'{"imageLayoutVersion":"1.0.0"}')
+    _write_index(layout, [*others, entry])
 
 
 def prune(layout: str, names: set[str]) -> list[str]:
     """Keep these images and what they need; return the files that went."""
     if not os.path.isdir(layout):
         return []
-    index = _index(layout)
-    kept = [entry for entry in index["manifests"] if (entry.get("annotations") or {}).get(REFERENCE) in names]
-    if kept != index["manifests"]:
-        _write_index(layout, {**index, "manifests": kept})
-    needed = {"index.json", "oci-layout"}
-    for entry in kept:
-        digest = _image_digest(layout, entry)
-        needed.add(_blob(entry["digest"]))
-        if digest:
-            needed.add(_blob(digest))
-            needed.update(_blob(item["digest"]) for item in _parts(layout, digest))
+    needed, kept = {"index.json", "oci-layout"}, []
+    for entry in _index(layout):
+        name = _object(entry.get("annotations")).get(REFERENCE)
+        if not isinstance(name, str) or name not in names:
+            continue
+        kept.append(entry)
+        blob = parse_blob(entry, f"The entry of {name} in {layout}/index.json")
+        image = _image_digest(layout, blob)
+        needed.update([blob.path, Blob("", image, 0).path, *(part.path for part in parts(layout, image))])
+    if kept != _index(layout):
+        _write_index(layout, kept)
     tree = scan(layout)
     gone = sorted(path for path in [*tree.files, *tree.strange] if path not in needed)
     for path in gone:
@@ -152,93 +252,78 @@ def prune(layout: str, names: set[str]) -> list[str]:
     return gone
 
 
-def _wrap(layout: str, name: str) -> None:
+def _wrapped(layout: str, entry: dict[str, Any]) -> dict[str, Any]:
     """Make a Docker-format image readable for skopeo, without touching the image.
 
     skopeo writes such an image into an OCI layout with its digest kept, but looks only at entries of OCI types when
     it reads one. An OCI index of one entry between the two is what it follows.
     """
-    index = _index(layout)
-    for entry in index["manifests"]:
-        if (entry.get("annotations") or {}).get(REFERENCE) == name and entry["mediaType"] == DOCKER_MANIFEST:
-            inner = {key: entry[key] for key in ("mediaType", "digest", "size")}
-            data = json.dumps(
-                {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [inner]}, sort_keys=True
-            ).encode()
-            digest = f"sha256:{sha256_bytes(data)}"
-            write_if_changed(os.path.join(layout, _blob(digest)), data)
-            entry.update(mediaType=OCI_INDEX, digest=digest, size=len(data))
-    _write_index(layout, index)
+    inner = {key: entry[key] for key in ("mediaType", "digest", "size")}
+    data = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [inner]}, sort_keys=True).encode()
+    blob = Blob(OCI_INDEX, f"sha256:{sha256_bytes(data)}", len(data))
+    write_if_changed(os.path.join(layout, blob.path), data)
+    return {**entry, "mediaType": blob.media_type, "digest": blob.digest, "size": blob.size}
 
 
-def _image_digest(layout: str, entry: dict[str, Any]) -> str | None:
-    """The image that an entry of the layout's index leads to, or None when it is not there."""
+def _image_digest(layout: str, entry: Blob) -> str:
+    """The image that an entry of the layout's index leads to."""
+    if entry.media_type != OCI_INDEX:
+        return entry.digest
+    inner = parse_index(_read(layout, entry.digest), entry.digest)
+    return parse_blob(inner[0] if inner else None, entry.digest).digest
+
+
+def _named(layout: str) -> list[tuple[str, Blob]]:
+    named = []
     try:
-        if entry["mediaType"] != OCI_INDEX:
-            return str(entry["digest"]) if _has(layout, entry) else None
-        inner = _load(_read(layout, entry["digest"]), entry["digest"])["manifests"][0]
-        return str(inner["digest"]) if _has(layout, inner) else None
-    except FileNotFoundError:
-        return None
+        for entry in _index(layout):
+            name = _object(entry.get("annotations")).get(REFERENCE)
+            if isinstance(name, str):
+                named.append((name, parse_blob(entry, name)))
+    except AirgapError:
+        return []
+    return named
 
 
-def _parts(layout: str, digest: str) -> list[dict[str, Any]]:
-    manifest = _load(_read(layout, digest), digest)
-    # A layer may stand twice in an image; it is one file.
-    return list({item["digest"]: item for item in [manifest["config"], *manifest["layers"]]}.values())
+def _index(layout: str) -> list[dict[str, Any]]:
+    path = os.path.join(layout, "index.json")
+    if not os.path.lexists(path):
+        return []
+    with _json.open_regular(path) as file:
+        return parse_index(file.read(DOCUMENT_LIMIT), path)
 
 
-def _index(layout: str) -> dict[str, Any]:
-    try:
-        with open(os.path.join(layout, "index.json"), "rb") as handle:
-            return _load(handle.read(), f"{layout}/index.json")
-    except FileNotFoundError:
-        return {"schemaVersion": 2, "manifests": []}
+def _write_index(layout: str, entries: list[dict[str, Any]]) -> None:
+    document = {"schemaVersion": 2, "manifests": entries}
+    write_if_changed(os.path.join(layout, "index.json"), json.dumps(document, sort_keys=True).encode())
 
 
-def _write_index(layout: str, index: dict[str, Any]) -> None:
-    write_if_changed(os.path.join(layout, "index.json"), json.dumps(index, sort_keys=True).encode())
+def _blobs(layout: str) -> list[str]:
+    """The files whose names are digests."""
+    if not os.path.isdir(layout):
+        return []
+    return [path for path in scan(layout).files if re.match(r"blobs/sha256/[0-9a-f]{64}\Z", path)]
 
 
-def _load(data: bytes, what: str) -> dict[str, Any]:
-    try:
-        document = json.loads(data)
-    except ValueError as error:
-        raise AirgapError(f"{what} is not JSON: {error}.") from error
-    if not isinstance(document, dict):
-        raise AirgapError(f"{what} is not a JSON object.")
-    return document
-
-
-def _blob(digest: str) -> str:
-    return f"blobs/{digest.replace(':', '/', 1)}"
+def _unfinished(path: str) -> bool:
+    return path.startswith("oci-put-blob") or path.endswith(".part")
 
 
 def _read(layout: str, digest: str) -> bytes:
-    with open(os.path.join(layout, _blob(digest)), "rb") as handle:
-        return handle.read()
+    """A document of the layout by its digest, which must be checked."""
+    path = os.path.join(layout, Blob("", digest, 0).path)
+    if not os.path.lexists(path):
+        raise FileNotFoundError(path)
+    with _json.open_regular(path) as file:
+        return file.read(DOCUMENT_LIMIT)
 
 
-def _has(layout: str, item: dict[str, Any]) -> bool:
+def _has(layout: str, part: Blob) -> bool:
     try:
-        return bool(os.lstat(os.path.join(layout, _blob(item["digest"]))).st_size == item["size"])
-    except FileNotFoundError:
+        return os.lstat(os.path.join(layout, part.path)).st_size == part.size
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 
-def _version(name: Name) -> str:
-    return f"@{name.digest}" if name.digest else name.full[name.full.rindex(":") :]
-
-
-def _options(registry: Registry) -> list[str]:
-    return ["--registries-conf", registry.registries_conf] if registry.registries_conf else []
-
-
-def _auth(registry: Registry) -> list[str]:
-    return ["--authfile", registry.authfile] if registry.authfile else []
-
-
-def _reason(text: str) -> str:
-    """skopeo logs in logfmt; the message is what a person reads."""
-    match = re.search(r'msg="((?:[^"\\]|\\.)*)"', text)
-    return match[1].replace('\\"', '"') if match else text
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -162,7 +162,7 @@ def collect(
     question = {"format": 1, "requirements": requirements, "platforms": list(_PLATFORMS)}
     found = None if update else _recall(memory, question, folder)
     if found is None:
-        found = _resolve(executable, target, requirements, scratch, [folder])
+        found = _resolve(executable, target, requirements, scratch, [_unharmed(folder, scratch)])
         if keep:
             found = [_keep(item, folder) for item in found]
             _remember(memory, question, found)
@@ -268,7 +268,7 @@ def _download(executable: str, target: Target, asked: dict[str, list[str]], fold
     options = ["--quiet", "--disable-pip-version-check", "--no-input", "--only-binary=:all:"]
     options += ["--implementation", "cp", "--python-version", target.python, "--dest", folder]
     options += [part for name in _PLATFORMS for part in ("--platform", f"{name}_{MACHINES[target.architecture]}")]
-    options += [part for name in known if os.path.isdir(name) for part in ("--find-links", name)]
+    options += [part for name in known for part in ("--find-links", name)]
     environment = json.dumps(target.environments()[0])
     result = run(
         [executable, "-c", _PIP, environment, "download", *options, "--", *asked],
@@ -373,6 +373,21 @@ def _recall(memory: str, question: dict[str, Any], folder: str) -> list[Fetched]
         return [_fetched(_read(path), path) for path in paths]
     except (OSError, ValueError, TypeError, KeyError):
         return None
+
+
+def _unharmed(folder: str, scratch: str) -> str:
+    """A folder with the wheels of the cache that pip may take: it would choose one that is damaged as well."""
+    links = os.path.join(scratch, "known")
+    os.makedirs(links, exist_ok=True)
+    for name in os.listdir(folder) if os.path.isdir(folder) else []:
+        try:
+            with zipfile.ZipFile(os.path.join(folder, name)) as archive:
+                sound = archive.testzip() is None
+        except (OSError, zipfile.BadZipFile):
+            continue
+        if sound and not os.path.lexists(os.path.join(links, name)):
+            os.symlink(os.path.join(os.path.abspath(folder), name), os.path.join(links, name))
+    return links
 
 
 def _wanted(missing: dict[str, list[str]]) -> str:

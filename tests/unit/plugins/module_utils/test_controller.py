@@ -1,7 +1,7 @@
 # Copyright (c) 2026 airgap.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controller: packed collections install offline and are reproducible; wheels become exact requirements."""
+"""The controller: packed collections install offline, are reproducible, and hold what a build would hold."""
 
 from __future__ import annotations
 
@@ -106,28 +106,3 @@ def test_a_dependency_that_is_not_installed_is_named(path: Path) -> None:
 def test_a_directory_that_is_no_collection_is_told(tmp_path: Path) -> None:
     with pytest.raises(AirgapError, match="neither"):
         _controller.read_collection(str(tmp_path))
-
-
-def test_names_of_wheels_are_read() -> None:
-    assert _controller.parse_wheel("PyYAML-6.0.3-cp313-cp313-manylinux2014_x86_64.whl")[1:] == ("pyyaml", "6.0.3")
-    assert _controller.parse_wheel("ansible_core-2.19.14-1-py3-none-any.whl")[1:] == ("ansible-core", "2.19.14")
-    with pytest.raises(AirgapError):
-        _controller.parse_wheel("ansible_core-2.19.14.tar.gz")
-
-
-def test_requirements_are_exact_and_differ_by_python_only_where_needed() -> None:
-    same, old, new = (_controller.Wheel("", *parts) for parts in (("a", "1"), ("b", "1"), ("b", "2")))
-    assert _controller.pins({"3.11": [same, old], "3.13": [same, new]}) == [
-        "a==1",
-        'b==1 ; python_version == "3.11"',
-        'b==2 ; python_version == "3.13"',
-    ]
-
-
-def test_a_requirement_that_cannot_be_had_is_told(tmp_path: Path) -> None:
-    with pytest.raises(AirgapError, match=r"Python 3\.13 on amd64"):
-        _controller.download_wheels(
-            sys.executable, "3.13", "amd64", [f"{tmp_path}/nothing.whl"], str(tmp_path / "t"), str(tmp_path / "k")
-        )
-    with pytest.raises(AirgapError, match="s390x"):
-        _controller.download_wheels(sys.executable, "3.13", "s390x", [], str(tmp_path / "t"), str(tmp_path / "k"))

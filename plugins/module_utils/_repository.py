@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, NamedTuple, Sequence
+from typing import Any, Mapping, NamedTuple, Sequence
 
 from ansible_collections.airgap.inference.plugins.module_utils import _system
 from ansible_collections.airgap.inference.plugins.module_utils._digest import (
@@ -62,6 +62,22 @@ class Package(NamedTuple):
     @property
     def identity(self) -> tuple[str, str, str]:
         return self.name, self.version, self.architecture
+
+
+def refusals(targets: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The refusal of each target that has one, of targets as an inventory describes them."""
+    described = [
+        Target(
+            str(target.get("distribution", "")),
+            str(target.get("release", "")),
+            str(target.get("architecture", "amd64")),
+            list(target.get("sources") or []),
+            list(target.get("modules") or []),
+            list(target.get("kernels") or []),
+        )
+        for target in targets
+    ]
+    return [reason for reason in map(refusal, described) if reason]
 
 
 def refusal(target: Target) -> str | None:

@@ -8,6 +8,7 @@ The same rule holds on both sides of the gap: a bundle is made for what the role
 
 from __future__ import annotations
 
+import os
 from typing import Any, Mapping
 
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
@@ -46,8 +47,14 @@ def release(system: Mapping[str, Any]) -> str:
     return str(system.get("distribution_major_version", ""))
 
 
-def variable_files(system: Mapping[str, Any]) -> list[str]:
-    """The files of a role's variables that may describe a system, the nearest first; the first that exists does."""
+def variable_names(system: Mapping[str, Any]) -> list[str]:
+    """The names under which a role may describe a system, the nearest first; the first that exists does."""
     distribution = str(system.get("distribution", ""))
     names = [f"{distribution}-{release(system)}", distribution, system.get("os_family") or FAMILIES.get(distribution)]
-    return [f"{name}.yml" for name in dict.fromkeys(names) if name]
+    return [str(name) for name in dict.fromkeys(names) if name]
+
+
+def variable_files(system: Mapping[str, Any], directory: str) -> list[str]:
+    """Those of a role's files that describe a system, the nearest first: it is the first that counts."""
+    paths = [os.path.join(directory, f"{name}.yml") for name in variable_names(system)]
+    return [path for path in paths if os.path.isfile(path)]

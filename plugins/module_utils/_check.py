@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ansible_collections.airgap.inference.plugins.module_utils import _digest, _manifest, _signature
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
+from ansible_collections.airgap.inference.plugins.module_utils._progress import Progress
 
 
 class Checked(NamedTuple):
@@ -39,7 +40,8 @@ def check(root: str, allowed_signers: str, workers: int | None = None) -> Checke
     problems = _manifest.compare_tree(manifest, tree)
     faulty = {problem.path for problem in problems}
     sizes = {file.path: file.size for file in manifest.files if file.path not in faulty}
-    problems += _manifest.compare_digests(manifest, _digest.sha256_files(root, sizes, workers))
+    with Progress("check of the bundle", sum(sizes.values())) as progress:
+        problems += _manifest.compare_digests(manifest, _digest.sha256_files(root, sizes, workers, progress.add))
     return Checked(manifest, signer, sorted(problems))
 
 

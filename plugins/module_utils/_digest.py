@@ -36,8 +36,11 @@ def sha256_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def sha256_file(path: str) -> str:
-    """The SHA-256 of one regular file, in hex. A link in the last place is not followed."""
+def sha256_file(path: str, on_read: Callable[[int], object] | None = None) -> str:
+    """The SHA-256 of one regular file, in hex. A link in the last place is not followed.
+
+    on_read is told how many bytes were read, piece by piece; as with the functions below.
+    """
     digest = hashlib.sha256()
     buffer = bytearray(CHUNK)
     view = memoryview(buffer)
@@ -47,9 +50,13 @@ def sha256_file(path: str) -> str:
             if not read:
                 return digest.hexdigest()
             digest.update(view[:read])
+            if on_read:
+                on_read(read)
 
 
-def sha256_files(root: str, sizes: dict[str, int], workers: int | None = None) -> dict[str, str | OSError]:
+def sha256_files(
+    root: str, sizes: dict[str, int], workers: int | None = None, on_read: Callable[[int], object] | None = None
+) -> dict[str, str | OSError]:
     """The SHA-256 of each file below root; a file that cannot be read has its error instead.
 
     The largest come first, so that no core waits at the end for one big file.
@@ -57,7 +64,7 @@ def sha256_files(root: str, sizes: dict[str, int], workers: int | None = None) -
 
     def one(path: str) -> tuple[str, str | OSError]:
         try:
-            return path, sha256_file(os.path.join(root, path))
+            return path, sha256_file(os.path.join(root, path), on_read)
         except OSError as error:
             return path, error
 
@@ -66,7 +73,7 @@ def sha256_files(root: str, sizes: dict[str, int], workers: int | None = None) -
         return dict(pool.map(one, order))
 
 
-def copy_with_sha256(source: str, target: str) -> tuple[str, int]:
+def copy_with_sha256(source: str, target: str, on_read: Callable[[int], object] | None = None) -> tuple[str, int]:
     """Copy a file's bytes and return their SHA-256 and number. The target appears whole or not at all."""
     digest = hashlib.sha256()
     buffer = bytearray(CHUNK)
@@ -84,7 +91,9 @@ def copy_with_sha256(source: str, target: str) -> tuple[str, int]:
             while written < read:
                 written += writer.write(view[written:read]) or 0
             size += read
-    os.chmod(part, 0o644)
+            if on_read:
+                on_read(read)
+    set_mode(part, 0o644)
     os.replace(part, target)
     return digest.hexdigest(), size
 
@@ -151,9 +160,17 @@ def write_if_changed(path: str, data: bytes, mode: int = 0o644) -> bool:
     part = partial_name(path)
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode), "wb") as handle:
         handle.write(data)
-    os.chmod(part, mode)
+    set_mode(part, mode)
     os.replace(part, path)
     return True
+
+
+def set_mode(path: str, mode: int) -> None:
+    """Set the mode where the file system has modes; a drive with FAT refuses what it cannot store."""
+    try:
+        os.chmod(path, mode)
+    except PermissionError:
+        pass
 
 
 def scan(root: str) -> Tree:

@@ -27,14 +27,7 @@ def read(directory: str) -> dict[str, Any]:
     return {
         "site": manifest.site,
         "created": manifest.created,
-        "images": {
-            item["name"]: {"reference": f"{item['repository']}@{item['digest']}", "digest": item["digest"]}
-            for item in manifest.artifacts["images"]
-        },
-        "models": {
-            item["name"]: {name: item[name] for name in ("revision", "digest", "size")}
-            for item in manifest.artifacts["models"]
-        },
+        **contents(manifest.artifacts["images"], manifest.artifacts["models"]),
         "packages": packages,
         "keys": keys,
         "repositories": {
@@ -46,6 +39,17 @@ def read(directory: str) -> dict[str, Any]:
             }
             for item in packages
         },
+    }
+
+
+def contents(images: list[dict[str, Any]], models: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What an instance can name, from the manifest's artifacts: images and models by their names."""
+    return {
+        "images": {
+            item["name"]: {"reference": f"{item['repository']}@{item['digest']}", "digest": item["digest"]}
+            for item in images
+        },
+        "models": {item["name"]: {name: item[name] for name in ("revision", "digest", "size")} for item in models},
     }
 
 

@@ -19,6 +19,8 @@ Engine = Mapping[str, Any]
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?\Z")
 _VERSION_TAG = re.compile(r"v?(\d+(?:\.\d+)+)\Z")
+# How far an instance is rehearsed before its bundle is sealed; auto is as far as the staging machine can.
+REHEARSALS = ("auto", "generate", "load", "none")
 _PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 
 
@@ -73,6 +75,7 @@ def plan(
                 "name": instance["name"],
                 "engine": engine["name"],
                 "image": image_reference(str(instance["image"]), images, registry),
+                "image_name": str(instance["image"]),
                 "model": {"name": instance["model"], "revision": model["revision"]},
                 "tensor_parallel_size": _sizes(instance)[0],
                 "gpus": indices,
@@ -84,6 +87,7 @@ def plan(
                 "drain": drain(instance, engine),
                 "memory": instance.get("memory"),
                 "shm_size": instance.get("shm_size"),
+                "rehearsal": rehearsal(instance, engine),
             }
         )
     return planned
@@ -100,18 +104,31 @@ def assign_gpus(instances: Sequence[Instance]) -> list[list[int]]:
     return assigned
 
 
-def command(instance: Instance, engine: Engine) -> list[str]:
-    """The engine's command line: its fixed part, then the options by name."""
-    values = {
-        "name": str(instance["name"]),
-        "model": str(instance["model"]),
-        "model_directory": str(engine["container"]["model_directory"]),
-        "socket": str(engine["container"]["socket_directory"]) + "/engine.sock",
-    }
-    argv = [_fill(str(part), values) for part in engine["command"]]
+def command(instance: Instance, engine: Engine, fixed: Sequence[Any] | None = None) -> list[str]:
+    """The engine's command line: its fixed part (or another one), then the options by name."""
+    parts = engine["command"] if fixed is None else fixed
+    argv = [_fill(str(part), _values(instance, engine)) for part in parts]
     for option, value in sorted(_options(instance, engine).items()):
         argv.extend(option_arguments(option, value, negated=bool(engine.get("negated_options", False))))
     return argv
+
+
+def rehearsal(instance: Instance, engine: Engine) -> dict[str, Any]:
+    """How the instance can be tried where its hosts are not; ``load`` is what is run where it cannot generate."""
+    data = engine.get("rehearsal") or {}
+    load = data.get("load")
+    return {
+        "level": str(instance.get("rehearsal") or "auto"),
+        "cpu_images": list(data.get("cpu_images", [])),
+        "load": {
+            "command": command(instance, engine, load["command"]),
+            "environment": {name: str(value) for name, value in load.get("environment", {}).items()},
+            "path": load["path"],
+            "body": _filled(load["body"], _values(instance, engine)),
+        }
+        if load
+        else None,
+    }
 
 
 def option_arguments(option: str, value: Any, negated: bool = True) -> list[str]:
@@ -190,6 +207,9 @@ def _engine_refusals(instance: Instance, engine: Engine) -> list[str]:
     for option in sorted(instance.get("options") or {}):
         if _underscored(option) in reserved:
             reasons.append(f"options.{option} is set by the role itself (see the engine's data); remove it.")
+    level = instance.get("rehearsal")
+    if level is not None and level not in REHEARSALS:
+        reasons.append(f"rehearsal is {level!r}; it is one of {', '.join(REHEARSALS)}.")
     count = instance.get("gpus", 0)
     if isinstance(count, bool) or not isinstance(count, int) or count < 0:
         reasons.append(f"gpus is {count!r}; it is a number of GPUs, 0 for an engine on the CPU.")
@@ -228,6 +248,27 @@ def _bundle_refusals(instance: Instance, images: Mapping[str, Any], models: Mapp
             f"model {instance.get('model')!r} is not in the bundle, which has {_names(models)}. Stage a bundle with it."
         )
     return reasons
+
+
+def _values(instance: Instance, engine: Engine) -> dict[str, str]:
+    """What an engine's data may name in braces."""
+    return {
+        "name": str(instance["name"]),
+        "model": str(instance["model"]),
+        "model_directory": str(engine["container"]["model_directory"]),
+        "socket": str(engine["container"]["socket_directory"]) + "/engine.sock",
+    }
+
+
+def _filled(data: Any, values: Mapping[str, str]) -> Any:
+    """The same data with {word} replaced in each of its texts."""
+    if isinstance(data, str):
+        return _fill(data, values)
+    if isinstance(data, Mapping):
+        return {name: _filled(value, values) for name, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_filled(value, values) for value in data]
+    return data
 
 
 def _fill(part: str, values: Mapping[str, str]) -> str:

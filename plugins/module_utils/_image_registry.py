@@ -77,7 +77,7 @@ def said(result: Result) -> str:
 
 
 def _manifest(name: _oci.Name, version: str, registry: Registry) -> bytes:
-    command = ["skopeo", *_conf(registry), "inspect", "--raw", "--retry-times", "3", *_auth(registry)]
+    command = ["skopeo", *_conf(registry), "inspect", "--raw", "--retry-times", "2", *_auth(registry)]
     command += ["--cert-dir", registry.certificates] if registry.certificates else []
     result = run([*command, f"docker://{name.source}{version}"])
     if result.rc != 0:

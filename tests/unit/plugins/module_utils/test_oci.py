@@ -1,12 +1,16 @@
 # Copyright (c) 2026 airgap.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Images keep their names and digests, whatever format their manifest has; what nothing names goes."""
+"""Images keep their names and digests, whatever format their manifest has; what nothing names goes.
+
+What others wrote is never followed out of the layout, and what an interrupted run left is put right.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,7 +18,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.airgap.inference.plugins.module_utils import _oci
+from ansible_collections.airgap.inference.plugins.module_utils._digest import Record
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
+from ansible_collections.airgap.inference.tests.unit.plugins.module_utils.images import Layout
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,9 +73,13 @@ def test_any_name_is_read_or_refused(name: str) -> None:
     assert ".." not in parsed.repository.split("/") and not parsed.repository.startswith(("/", "-"))
 
 
+def digest(number: int) -> str:
+    return f"sha256:{number:064x}"
+
+
 def listing(*platforms: dict[str, str] | None) -> bytes:
     manifests = [
-        {"digest": f"sha256:{number}", **({"platform": platform} if platform else {})}
+        {"digest": digest(number), "size": 1, **({"platform": platform} if platform else {})}
         for number, platform in enumerate(platforms)
     ]
     return json.dumps({"schemaVersion": 2, "manifests": manifests}).encode()
@@ -81,8 +91,8 @@ def test_one_architecture_is_chosen_from_a_list() -> None:
         {"os": "windows", "architecture": "amd64"},
         {"os": "linux", "architecture": "amd64"},
     )
-    assert _oci.choose_instance(raw, "amd64", "x") == "sha256:2"
-    assert _oci.choose_instance(raw, "arm64", "x") == "sha256:0"
+    assert _oci.choose_instance(raw, "amd64", "x") == digest(2)
+    assert _oci.choose_instance(raw, "arm64", "x") == digest(0)
     with pytest.raises(AirgapError, match=r"linux/s390x; it has linux/arm64, windows/amd64, linux/amd64"):
         _oci.choose_instance(raw, "s390x", "x")
 
@@ -92,7 +102,33 @@ def test_a_single_manifest_is_named_by_its_own_digest() -> None:
     assert _oci.choose_instance(raw, "amd64", "x") == f"sha256:{hashlib.sha256(raw).hexdigest()}"
 
 
-@pytest.mark.parametrize("raw", [b"", b"[]", b'{"schemaVersion": 1}', b"<html>"])
+def test_gzip_is_chosen_before_zstd() -> None:
+    images = json.loads(listing({"os": "linux", "architecture": "amd64"}, {"os": "linux", "architecture": "amd64"}))
+    images["manifests"][0]["annotations"] = {_oci.ZSTD_VARIANT: "true"}
+    assert _oci.choose_instance(json.dumps(images).encode(), "amd64", "x") == digest(1)
+
+
+BAD_DIGESTS = ["sha256:../../../etc/passwd", "sha256:" + "A" * 64, "md5:" + "a" * 32, "", None, 7, ["x"]]
+
+
+@pytest.mark.parametrize("bad", BAD_DIGESTS)
+def test_a_digest_that_is_none_never_becomes_a_path(bad: Any) -> None:
+    with pytest.raises(AirgapError, match="as a digest"):
+        _oci.parse_blob({"digest": bad, "size": 1}, "x")
+    raw = json.dumps({"schemaVersion": 2, "manifests": [{"digest": bad, "size": 1}]}).encode()
+    with pytest.raises(AirgapError, match="as a digest"):
+        _oci.choose_instance(raw, "amd64", "x")
+    with pytest.raises(AirgapError, match="as a digest"):
+        _oci.parse_parts(json.dumps({"config": {"digest": bad, "size": 1}, "layers": []}).encode(), "x")
+
+
+@pytest.mark.parametrize("bad", [-1, True, "1", 1.5, None, 1 << 80])
+def test_a_size_that_is_none_is_refused(bad: Any) -> None:
+    with pytest.raises(AirgapError, match="as the size"):
+        _oci.parse_blob({"digest": digest(1), "size": bad}, "x")
+
+
+@pytest.mark.parametrize("raw", [b"", b"[]", b'{"schemaVersion": 1}', b"<html>", b"[" * 100_000, b'{"manifests": 1}'])
 def test_what_is_no_manifest_is_refused(raw: bytes) -> None:
     with pytest.raises(AirgapError):
         _oci.choose_instance(raw, "amd64", "x")
@@ -134,7 +170,7 @@ def make_image(path: Path, text: bytes, kind: str) -> str:
 def into_layout(source: Path, layout: Path, name: str) -> None:
     layout.mkdir(exist_ok=True)
     subprocess.run(["skopeo", "copy", "-q", "--preserve-digests", f"dir:{source}", f"oci:{layout}:{name}"], check=True)
-    _oci._wrap(str(layout), name)
+    _oci.mend(str(layout))
 
 
 @needs_skopeo
@@ -177,7 +213,126 @@ def test_an_image_that_lacks_a_layer_is_not_held(tmp_path: Path) -> None:
     assert _oci.held(str(tmp_path / "layout")) == {}
 
 
+def layout_with(tmp_path: Path, *names: str) -> tuple[Layout, str]:
+    layout = Layout(tmp_path / "layout")
+    for name in names:
+        layout.name(layout.image(name), name)
+    return layout, str(layout.path)
+
+
+def test_a_killed_copy_leaves_nothing_that_the_next_run_trips_over(tmp_path: Path) -> None:
+    layout, path = layout_with(tmp_path, "docker.io/x/one:1")
+    (layout.path / "oci-put-blob123").write_text("half a layer")
+    (layout.path / "blobs/sha256/.abc.part").write_text("half a layer")
+    (layout.path / "blobs/link").symlink_to("/etc")
+    _oci.mend(path)
+    assert sorted(os.listdir(layout.path)) == ["blobs", "index.json", "oci-layout"]
+    assert _oci.prune(path, {"docker.io/x/one:1"}) == []
+    # The index is cut off: what it named is named again later, and no blob is lost.
+    blobs = sorted(os.listdir(layout.path / "blobs/sha256"))
+    (layout.path / "index.json").write_text('{"schemaVersion": 2, "mani')
+    _oci.mend(path)
+    assert _oci.held(path) == {} and sorted(os.listdir(layout.path / "blobs/sha256")) == blobs
+
+
+def test_blobs_go_nowhere_else_when_their_directory_is_a_link(tmp_path: Path) -> None:
+    layout, path = layout_with(tmp_path, "docker.io/x/one:1")
+    (layout.path / "blobs").rename(tmp_path / "elsewhere")
+    (layout.path / "blobs").symlink_to(tmp_path / "elsewhere")
+    _oci.mend(path)
+    assert not (layout.path / "blobs").is_symlink()
+    assert _oci.held(path) == {}
+
+
 @needs_skopeo
-def test_a_registry_that_cannot_be_reached_is_told() -> None:
-    with pytest.raises(AirgapError, match=r"localhost:1/x:1 cannot be had: .*refused"):
-        _oci.resolve(_oci.parse_name("localhost:1/x:1"), "amd64", _oci.Registry(None, None))
+def test_a_copy_that_was_killed_before_its_index_was_wrapped_is_wrapped(tmp_path: Path) -> None:
+    name = "docker.io/library/x:1"
+    wanted = make_image(tmp_path / "image", b"layer", _oci.DOCKER_MANIFEST)
+    subprocess.run(
+        ["skopeo", "copy", "-q", "--preserve-digests", f"dir:{tmp_path}/image", f"oci:{tmp_path}/layout:{name}"],
+        check=True,
+    )
+    assert (
+        json.loads((tmp_path / "layout/index.json").read_bytes())["manifests"][0]["mediaType"] == _oci.DOCKER_MANIFEST
+    )
+    for _again in range(2):
+        _oci.mend(str(tmp_path / "layout"))
+        assert _oci.held(str(tmp_path / "layout")) == {name: wanted}
+    subprocess.run(["skopeo", "inspect", f"oci:{tmp_path}/layout:{name}"], check=True, capture_output=True)
+
+
+def test_blobs_are_read_once_and_wrong_ones_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout, path = layout_with(tmp_path, "docker.io/x/one:1")
+    record = Record(str(tmp_path / "record"))
+    layer = json.loads((layout.path / "blobs/sha256" / layout.entries[0]["digest"][7:]).read_bytes())["layers"][0]
+    blob = layout.path / "blobs/sha256" / layer["digest"][7:]
+    # As after a power failure: the name and the size are right.
+    blob.write_bytes(b"\0" * layer["size"])
+    assert _oci.held(path)
+    assert _oci.verify(path, record) == [f"blobs/sha256/{blob.name}"]
+    assert _oci.held(path) == {}
+    monkeypatch.setattr(_oci, "sha256_files", lambda _root, sizes: pytest.fail(f"read again: {sizes}") if sizes else {})
+    assert _oci.verify(path, record) == []
+
+
+def test_new_blobs_are_noted_by_their_names(tmp_path: Path) -> None:
+    layout, path = layout_with(tmp_path, "docker.io/x/one:1")
+    record = Record(str(tmp_path / "record"))
+    _oci.note(path, record)
+    for blob in (layout.path / "blobs/sha256").iterdir():
+        assert record.known(str(blob)) == blob.name == hashlib.sha256(blob.read_bytes()).hexdigest()
+
+
+# What an index may say: anything, or something near to right.
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.sampled_from(BAD_DIGESTS[:2]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+DESCRIPTOR = st.fixed_dictionaries(
+    {},
+    optional={
+        "mediaType": JSON | st.sampled_from([_oci.OCI_INDEX, _oci.OCI_MANIFEST, _oci.DOCKER_MANIFEST]),
+        "digest": JSON | st.sampled_from([digest(1), digest(2), "sha256:../../../outside"]),
+        "size": JSON | st.integers(0, 200),
+        "annotations": JSON | st.just({_oci.REFERENCE: "docker.io/x/one:1"}),
+        "platform": JSON,
+    },
+)
+DOCUMENT = st.fixed_dictionaries(
+    {},
+    optional={
+        "schemaVersion": JSON,
+        "manifests": JSON | st.lists(DESCRIPTOR, max_size=3),
+        "config": DESCRIPTOR | JSON,
+        "layers": JSON | st.lists(DESCRIPTOR, max_size=3),
+        "architecture": JSON,
+    },
+)
+
+
+@given(index=DOCUMENT | JSON, one=DOCUMENT | JSON, two=DOCUMENT | st.binary(max_size=40))
+def test_whatever_a_layout_says_it_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, index: Any, one: Any, two: Any
+) -> None:
+    root = tmp_path_factory.mktemp("fuzz")
+    (root / "outside").write_text('{"config": {}, "layers": []}')
+    path = root / "layout"
+    (path / "blobs/sha256").mkdir(parents=True)
+    (path / "index.json").write_text(json.dumps(index))
+    for number, document in ((1, one), (2, two)):
+        data = document if isinstance(document, bytes) else json.dumps(document).encode()
+        (path / "blobs" / digest(number).replace(":", "/")).write_bytes(data)
+    _oci.mend(str(path))
+    for name, found in _oci.held(str(path)).items():
+        assert (name, found) == ("docker.io/x/one:1", found) and found in (digest(1), digest(2))
+    for action in (
+        lambda: _oci.prune(str(path), {"docker.io/x/one:1"}),
+        lambda: _oci.architecture(str(path), digest(1)),
+        lambda: _oci.choose_instance(json.dumps(one).encode(), "amd64", "x"),
+    ):
+        try:
+            action()
+        except (AirgapError, FileNotFoundError) as error:
+            assert str(error)
+    assert sorted(os.listdir(root)) == ["layout", "outside"]

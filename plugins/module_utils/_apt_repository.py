@@ -203,12 +203,13 @@ def explain(target: Target, requests: dict[str, list[str]], result: Result) -> s
 
 def published(repository: str, architecture: str) -> list[tuple[str, str, str]]:
     """Name, version and architecture of what the repository offers now."""
-    try:
-        with open(os.path.join(repository, _packages_path(architecture)), encoding="utf-8") as handle:
-            records = parse_records(handle.read())
-    except FileNotFoundError:
-        return []
-    return sorted((record["Package"], record["Version"], record["Architecture"]) for record in records)
+    index = _published_index(repository, architecture)
+    return sorted((record["Package"], record["Version"], record["Architecture"]) for record in index)
+
+
+def digests(repository: str, architecture: str) -> dict[str, str]:
+    """The SHA-256 of each package by its path, as the repository's own index says."""
+    return {record["Filename"]: record["SHA256"] for record in _published_index(repository, architecture)}
 
 
 def artifact(target: Target, packages: Sequence[Package]) -> dict[str, Any]:
@@ -270,6 +271,14 @@ def _files(packages: Sequence[Package], architecture: str) -> set[str]:
     index = _packages_path(architecture)
     described = {KEY, index, f"{index}.gz", f"dists/{SUITE}/Release", f"dists/{SUITE}/InRelease"}
     return described | {package.file for package in packages}
+
+
+def _published_index(repository: str, architecture: str) -> list[dict[str, str]]:
+    try:
+        with open(os.path.join(repository, _packages_path(architecture)), encoding="utf-8") as handle:
+            return parse_records(handle.read())
+    except FileNotFoundError:
+        return []
 
 
 def _packages_path(architecture: str) -> str:

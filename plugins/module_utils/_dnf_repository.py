@@ -324,6 +324,17 @@ def published(repository: str, _architecture: str = "") -> list[tuple[str, str, 
     return sorted((item[0], item[1], item[2]) for item in _listed(repository))
 
 
+def digests(repository: str, _architecture: str = "") -> dict[str, str]:
+    """The SHA-256 of each package by its path, as the repository's own metadata says."""
+    root = ElementTree.fromstring(_part(repository, "primary") or "<nothing/>")
+    found = {}
+    for element in root.findall("common:package", _NAMESPACES):
+        location, checksum = element.find("common:location", _NAMESPACES), element.find("common:checksum", _NAMESPACES)
+        if location is not None and checksum is not None and checksum.get("type") == "sha256":
+            found[location.get("href", "")] = checksum.text or ""
+    return found
+
+
 def artifact(target: Target, packages: Sequence[Package]) -> dict[str, Any]:
     """What the manifest says about the repository."""
     return {**_repository.facts(target, packages), "modules": list(target.modules)}

@@ -178,22 +178,14 @@ import os
 import shutil
 import tempfile
 import time
-from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.airgap.inference.plugins.module_utils import (
-    _apt_repository,
-    _dnf_repository,
-    _repository,
-    _system,
-)
+from ansible_collections.airgap.inference.plugins.module_utils import _repository, _system
 from ansible_collections.airgap.inference.plugins.module_utils._digest import Record
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 from ansible_collections.airgap.inference.plugins.module_utils._openpgp import SigningKey
+from ansible_collections.airgap.inference.plugins.module_utils._package_formats import FORMATS
 from ansible_collections.airgap.inference.plugins.module_utils._progress import Progress
-
-# Both know the same words.
-FORMATS: dict[str, Any] = {"apt": _apt_repository, "dnf": _dnf_repository}
 
 
 def collect(module: AnsibleModule, target: _repository.Target, directory: str) -> dict[str, object]:

@@ -73,10 +73,11 @@ def render(root: str, site: str, artifacts: dict[str, Any], record: Record, *, c
     ]
     metadata = BomMetaData(component=bundle)
     metadata.tools.components.update(tools)
-    document = json.loads(JsonV1Dot6(Bom(components=listed, metadata=metadata)).output_as_string())
-    del document["metadata"]["timestamp"], document["serialNumber"]
-    # The library lists every component as one that depends on nothing. What depends on what is not said here.
-    document.pop("dependencies", None)
+    bom = Bom(components=listed, metadata=metadata)
+    bom.register_dependency(bundle, listed)
+    document = json.loads(JsonV1Dot6(bom).output_as_string())
+    # The library would have every component depend on nothing. What depends on what is not known here, so it is not said.
+    del document["metadata"]["timestamp"], document["serialNumber"], document["dependencies"]
     number = uuid.uuid5(uuid.NAMESPACE_OID, sha256_bytes(_json(document)))
     return _json({**document, "serialNumber": f"urn:uuid:{number}"})
 

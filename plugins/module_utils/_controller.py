@@ -19,6 +19,19 @@ from ansible_collections.airgap.inference.plugins.module_utils._errors import Ai
 
 # Beside what a build of ansible-galaxy leaves out: hidden files at the top, which serve tools and not Ansible.
 _NEVER = ("MANIFEST.json", "FILES.json", "galaxy.yml", "galaxy.yaml", ".*", "*.pyc", "*.retry", "tests/output")
+# At any depth: what tools leave behind, which no build ought to carry.
+_LEFTOVERS = (
+    ".ansible",
+    ".cache",
+    ".git",
+    ".hypothesis",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    ".tox",
+    ".venv",
+    "__pycache__",
+)
 _METADATA = (
     "namespace",
     "name",
@@ -140,7 +153,7 @@ def _collection_files(collection: Collection) -> list[str]:
     for directory, directories, files in os.walk(collection.path):
         below = os.path.relpath(directory, collection.path)
         directories[:] = sorted(
-            name for name in directories if name != "__pycache__" and not os.path.islink(os.path.join(directory, name))
+            name for name in directories if name not in _LEFTOVERS and not os.path.islink(os.path.join(directory, name))
         )
         for names in (directories, sorted(files)):
             for name in list(names):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import io
 import json
 import os
@@ -31,6 +32,8 @@ def fixture_path(tmp_path: Path) -> Path:
         ".venv/bin/python",
         "plugins/__pycache__/x.pyc",
         "tests/output/y",
+        "tests/.hypothesis/z",
+        "tests/unit/.pytest_cache/z",
     ):
         (path / name).parent.mkdir(parents=True, exist_ok=True)
         (path / name).write_text(name)
@@ -54,7 +57,19 @@ def test_what_a_build_leaves_out_is_left_out(path: Path) -> None:
         "plugins/modules",
         "plugins/modules/x.py",
         "tests",
+        "tests/unit",
     ]
+
+
+def test_this_collection_travels_as_its_own_build_would_make_it() -> None:
+    root = Path(__file__).resolve().parents[4]
+    collection = _controller.read_collection(str(root))
+    assert collection.ignore, "galaxy.yml names nothing to leave out"
+    packed = names(_controller.pack(collection))
+    patterns = [pattern.rstrip("/") for pattern in collection.ignore]
+    assert not [name for name in packed for pattern in patterns if fnmatch.fnmatch(name, pattern)]
+    assert not [name for name in packed if name.endswith((".pyc", ".gz", ".whl")) or "/." in name]
+    assert {"roles/bundle/files/bootstrap", "playbooks/import.yml", "meta/runtime.yml"} <= set(packed)
 
 
 def test_the_same_files_give_the_same_bytes(path: Path) -> None:

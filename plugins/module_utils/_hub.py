@@ -35,7 +35,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 
 _SOURCE = re.compile(r"hf://([A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?)(?:@([\w./-]+))?\Z", re.ASCII)
 _WORKERS = 8
-_PATIENCE = 4
+_PATIENCE = 3
 _SECONDS = 30.0
 # What the client itself refuses to fetch without Xet.
 _LARGEST = 50 * 1000**3
@@ -146,15 +146,16 @@ class Hub:
         final = os.path.join(self._directory(repository), remote.blob)
         with _Arriving(f"{final}.part", remote, progress, self._stop) as arriving:
             fruitless = 0
-            while arriving.size < remote.size or remote.size == 0:
+            while True:
                 before = arriving.size
                 try:
                     self._get(repository, commit, path, remote, arriving)
                     break
-                except self._passing() as error:
+                except Exception as error:
+                    # An address that was signed for some hours may end in the middle: a new one is asked for.
                     fruitless = 0 if arriving.size > before else fruitless + 1
-                    if fruitless >= _PATIENCE:
-                        raise error
+                    if fruitless >= _PATIENCE or not (self._passes(error) or arriving.size > before):
+                        raise
                     time.sleep(2**fruitless)
             sha256, seen = arriving.digests()
         expected = remote.sha256 or remote.git_sha1
@@ -209,16 +210,19 @@ class Hub:
         for attempt in range(_PATIENCE):
             try:
                 return api.model_info(repository, revision=revision, files_metadata=True, timeout=_SECONDS)
-            except self._passing() as error:
-                if attempt == _PATIENCE - 1 or "CERTIFICATE_VERIFY_FAILED" in str(error):
+            except Exception as error:
+                if attempt == _PATIENCE - 1 or not self._passes(error):
                     raise
                 time.sleep(2**attempt)
         raise AssertionError("unreachable")
 
-    def _passing(self) -> tuple[type[Exception], ...]:
-        """Errors of the network that a second try may not meet."""
+    def _passes(self, error: Exception) -> bool:
+        """Whether a second try may not meet it."""
         http = importlib.import_module("httpx2")
-        return (http.TimeoutException, http.NetworkError, http.RemoteProtocolError)
+        if isinstance(error, self._client().errors.HfHubHTTPError):
+            return error.response.status_code in (408, 500, 502, 503, 504)
+        network = (http.TimeoutException, http.NetworkError, http.RemoteProtocolError)
+        return isinstance(error, network) and "CERTIFICATE_VERIFY_FAILED" not in str(error)
 
     def _room(self, repository: str, files: list[Remote]) -> None:
         directory = self._directory(repository)
@@ -267,6 +271,8 @@ class Hub:
                     f"A source hf://… needs huggingface_hub for {sys.executable}, and it is not there ({error}). "
                     f"Install it with: {sys.executable} -m pip install '{REQUIREMENT}'"
                 ) from error
+            # The client holds back what it reads until it has so much. A line that breaks before would never get on.
+            self._module.constants.DOWNLOAD_CHUNK_SIZE = CHUNK
         return self._module
 
 
@@ -340,9 +346,7 @@ class _Arriving:
 
 def _prepare_environment() -> None:
     """The client reads these when it is imported."""
-    os.environ.update(
-        HF_HUB_DISABLE_XET="1", HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_DISABLE_PROGRESS_BARS="1", HF_HUB_VERBOSITY="error"
-    )
+    os.environ.update(HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_DISABLE_PROGRESS_BARS="1", HF_HUB_VERBOSITY="error")
     # The client's HTTP library knows the first name only; a machine that has a private CA may state it by the others.
     for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         path = os.environ.get(name)

@@ -9,8 +9,11 @@ Large files are at the store, another origin, by addresses that are signed: the 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import socket
 import ssl
+import struct
 import threading
 import time
 from dataclasses import dataclass, field
@@ -70,6 +73,8 @@ class HubServer:
         # Cut the connection after so many bytes of each answer of the store, so many times.
         self.cut_after = 0
         self.cuts = 0
+        # Cut it as a broken line does, and not by an end that is too early.
+        self.hard = False
         # Answer so many requests with this status first.
         self.failing: list[int] = []
         self._tls = (certificate, key) if certificate and key else None
@@ -236,7 +241,12 @@ class _Handler(BaseHTTPRequestHandler):
                 if store and hub.cuts and hub.cut_after and sent >= hub.cut_after:
                     hub.cuts -= 1
                     self.close_connection = True
+                    if hub.hard:
+                        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    self.wfile.close()
+                    self.rfile.close()
                     self.connection.close()
+                    self.wfile = self.rfile = io.BytesIO()  # type: ignore[assignment]
                     return
                 part = data[sent : sent + hub.part]
                 if store and hub.delay:

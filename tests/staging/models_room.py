@@ -75,7 +75,7 @@ class Room:
 
     def directory(self, result: dict[str, Any], number: int = 0) -> Path:
         """Where a model lies."""
-        return self.models.parent / result["artifacts"][number]["directory"]
+        return self.models.parent / str(result["artifacts"][number]["directory"])
 
     def holds(self, word: str) -> list[str]:
         """Files below the room in which the word stands."""

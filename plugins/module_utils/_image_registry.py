@@ -9,6 +9,7 @@ command line.
 
 from __future__ import annotations
 
+import os
 import re
 from typing import NamedTuple
 
@@ -61,6 +62,7 @@ def copy(layout: str, name: _oci.Name, digest: str, registry: Registry) -> None:
     One image at a time: two copies would write the layout's index over each other, and fetch a layer that both have
     twice. Of one image skopeo fetches several layers at a time.
     """
+    os.makedirs(layout, exist_ok=True)
     command = ["skopeo", *_conf(registry), "copy", "--quiet", "--preserve-digests", "--retry-times", "3"]
     command += [*_auth(registry), *(["--src-cert-dir", registry.certificates] if registry.certificates else [])]
     result = run([*command, f"docker://{name.source}@{digest}", f"oci:{layout}:{name.full}"])

@@ -164,6 +164,7 @@ def collect(module: AnsibleModule, collection: _image_collection.Collection, rec
     """Bring the layout to what is listed; in check mode only say how."""
     params, layout = module.params, collection.layout
     names = sorted({_oci.parse_name(image) for image in params["images"]})
+    _image_collection.check_certificates(params["certificates"])
     archives = _image_collection.archives(params["archives"], params["images"])
     if not module.check_mode:
         _image_collection.check_layout(layout, record, bool(params["digests"]))

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.airgap.inference.plugins.module_utils import _apt_repository as apt
+from ansible_collections.airgap.inference.plugins.module_utils import _package_formats as formats
+from ansible_collections.airgap.inference.plugins.module_utils import _repository as repository
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 from ansible_collections.airgap.inference.plugins.module_utils._openpgp import SigningKey
 from ansible_collections.airgap.inference.plugins.module_utils._repository import KEY, Target
@@ -25,6 +27,9 @@ PACKAGES = {
     "extra": "Version: 1",
     "broken": "Version: 1\nDepends: nowhere",
     "rival": "Version: 1\nConflicts: app",
+    "linux-headers-6.1.0-2-amd64": "Version: 1\nDepends: linux-headers-6.1.0-2-common",
+    "linux-headers-6.1.0-2-common": "Version: 1",
+    "linux-headers-amd64": "Version: 1",
 }
 
 
@@ -170,6 +175,40 @@ def test_a_package_that_differs_from_its_signed_index_is_refused(tmp_path: Path,
     package.write_bytes(bytes(data))
     with pytest.raises(AirgapError, match="Downloading"):
         root.download({"x": ["library"]})
+
+
+def test_headers_of_a_kernel_travel_or_those_that_there_are_get_named(tmp_path: Path, source: Source) -> None:
+    root = prepared(tmp_path, source.target()._replace(kernels=["6.1.0-2-amd64"]))
+    names = [package.name for package in root.resolve(root.requests())]
+    assert names == ["linux-headers-6.1.0-2-amd64", "linux-headers-6.1.0-2-common"]
+    root.target = root.target._replace(kernels=["6.1.0-1-amd64"])
+    with pytest.raises(AirgapError, match=r"Headers are there for 6\.1\.0-2-amd64\. Name"):
+        root.requests()
+
+
+def test_the_cache_keeps_what_is_needed_now(tmp_path: Path, source: Source) -> None:
+    root = prepared(tmp_path, source.target())
+    root.download({"x": ["app", "extra"]})
+    packages = root.resolve({"x": ["library"]})
+    repository.trim(root.archives, packages)
+    assert [path.name for path in Path(root.archives).glob("*.deb")] == ["library_1.5_all.deb"]
+
+
+def test_the_repository_states_the_digests_of_its_packages(tmp_path: Path, source: Source) -> None:
+    root = prepared(tmp_path, source.target())
+    publish(tmp_path, root, source.key, {"x": ["library"]})
+    (package,) = root.resolve({"x": ["library"]})
+    artifact = {"directory": "repository", "architecture": "amd64", "format": "apt"}
+    assert formats.digests(str(tmp_path), artifact) == {"repository/pool/library_1.5_all.deb": package.sha256}
+
+
+def test_a_private_ca_of_the_environment_is_trusted(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/etc/ssl/company.pem")
+    root = apt.Root(str(tmp_path / "root"), source.target())
+    root.prepare()
+    assert 'Acquire::https::CAInfo "/etc/ssl/company.pem";' in (tmp_path / "root/apt.conf").read_text()
 
 
 def test_the_staging_machine_keeps_its_proxy_settings() -> None:

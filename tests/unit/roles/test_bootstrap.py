@@ -187,6 +187,143 @@ def test_no_allowed_signers_tells_how_to_make_them(site: Site) -> None:
     assert "ssh-ed25519 AAAA" in site.refused()
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ('valid-before="20200101"', "line 1: key has expired"),
+        ('valid-after="20990101"', "line 1: key is not yet valid"),
+        ('namespaces="file"', "line 1: key is not permitted"),
+    ],
+)
+def test_a_key_that_is_not_valid_now_is_told_with_the_reason(site: Site, options: str, said: str) -> None:
+    name, key = site.signers.read_text().split(" ", 1)
+    site.signers.write_text(f"{name} {options} {key}")
+    text = site.refused()
+    assert said in text
+    assert "clock says 20" in text
+    if "namespaces" in options:
+        # ssh-keygen names the first line with the key only, unless its time is over.
+        return
+    # The same key is accepted by another line that is still valid.
+    with site.signers.open("a") as signers:
+        signers.write(f"second@example.org {key}")
+    done = site.run()
+    assert done.returncode == 0, done.stderr
+    assert "signed by second@example.org (SHA256:" in done.stdout
+
+
+def test_another_key_that_has_expired_is_no_reason(site: Site, tmp_path: Path) -> None:
+    site.signers.write_text(f'old@example.org valid-before="20200101" {new_key(tmp_path / "old")}\n')
+    text = site.refused()
+    assert "does not allow" in text
+    assert "expired" not in text
+
+
+def test_a_line_may_name_several(site: Site) -> None:
+    name, key = site.signers.read_text().split(" ", 1)
+    site.signers.write_text(f"{name},second@example.org {key}")
+    assert f"signed by {name} (SHA256:" in site.run().stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("chgrp 1 signers; chmod 666 signers", "signers can be written by group and others: chmod go-w "),
+        ("chgrp 1 signers; chmod 664 signers", "signers can be written by group: chmod go-w "),
+        ("chown 12345 signers", "signers belongs to the user 12345: chown root "),
+        ("chmod 777 folder", "folder can be written by others: chmod go-w "),
+        ("chmod 777 .", "can be written by others: chmod go-w "),
+        ("chmod 666 signers; mv signers real; ln -s ../real folder/signers", "real can be written by others"),
+    ],
+)
+def test_signers_that_others_can_change_are_refused(site: Site, tmp_path: Path, change: str, said: str) -> None:
+    if "ch" in change and os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    (tmp_path / "folder").mkdir()
+    subprocess.run(["sh", "-ec", change], cwd=tmp_path, check=True)
+    within = tmp_path / "folder/signers"
+    if "folder" in change and not within.is_symlink():
+        site.signers.rename(within)
+    changed = site._replace(signers=within if "folder" in change else site.signers)
+    text = changed.refused()
+    assert "others than root or you" in text
+    assert said in text
+
+
+def test_a_sticky_directory_and_the_group_of_root_are_no_danger(site: Site, tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    if os.geteuid() == 0:
+        site.signers.chmod(0o664)
+    done = site.run()
+    assert done.returncode == 0, done.stderr
+
+
+def as_base(site: Site, **changes: Any) -> None:
+    """The manifest of a difference: the controller came with the base."""
+    files = json.loads((site.bundle / "manifest.json").read_text())["files"]
+    for entry in files:
+        if entry["path"].startswith(("bootstrap", "controller/")):
+            entry["base"] = True
+    base = {"manifest": "0" * 64, "created": "2026-01-02T03:04:05Z"}
+    site.seal(**{"files": files, "base": base, **changes})
+
+
+def test_a_bundle_without_a_new_controller_says_which_one_stays(site: Site) -> None:
+    as_base(site)
+    shutil.rmtree(site.bundle / "controller")
+    text = site.refused()
+    assert "brings no new controller; the one of the base stays" in text
+    assert "Run the bootstrap of the base bundle (sealed 2026-01-02T03:04:05Z) first" in text
+
+
+def test_the_controller_of_the_base_is_recognised(site: Site) -> None:
+    assert site.run().returncode == 0
+    before = os.readlink(site.directory / "current")
+    as_base(site)
+    shutil.rmtree(site.bundle / "controller")
+    done = site.run()
+    assert done.returncode == 0, done.stderr
+    assert "has the right one already" in done.stdout
+    assert f"airgap_bundle={site.bundle}" in done.stdout
+    assert os.readlink(site.directory / "current") == before
+
+
+def test_another_controller_than_the_bases_is_kept_and_told(site: Site) -> None:
+    assert site.run().returncode == 0
+    before = os.readlink(site.directory / "current")
+    (site.bundle / "controller/requirements.txt").write_text("another\n")
+    site.seal()
+    as_base(site)
+    done = site.run()
+    assert done.returncode == 1
+    assert "has another controller than that base (sealed 2026-01-02T03:04:05Z)" in done.stderr
+    assert os.readlink(site.directory / "current") == before
+
+
+def test_half_a_controller_is_refused(site: Site) -> None:
+    files = json.loads((site.bundle / "manifest.json").read_text())["files"]
+    next(entry for entry in files if entry["path"].startswith("controller/"))["base"] = True
+    site.seal(files=files)
+    assert "some files of the controller came with the base, and some did not" in site.refused()
+
+
+def test_what_lies_on_other_drives_is_none_of_its_business(site: Site) -> None:
+    files = json.loads((site.bundle / "manifest.json").read_text())["files"]
+    files.append({"path": "models/elsewhere", "size": 1, "sha256": "0" * 64})
+    shutil.rmtree(site.bundle / "models")
+    volumes = [{"name": "volume-1", "files": ["bootstrap"], "parts": []}]
+    (site.bundle / "models").mkdir()
+    (site.bundle / "models/x.part-0001").write_bytes(b"half a file")
+    site.seal(files=files, volumes=volumes)
+    done = site.run()
+    assert done.returncode == 0, done.stderr
+
+
+def test_another_drive_than_the_first_says_where_the_controller_is(site: Site) -> None:
+    shutil.rmtree(site.bundle / "controller")
+    assert "Of a bundle on several drives it is on the first one" in site.refused()
+
+
 @pytest.mark.parametrize(("python", "said"), [("3.99", "too old"), ("3.1", "not among them")])
 def test_another_python_is_said_with_those_of_the_bundle(site: Site, python: str, said: str) -> None:
     site.seal(artifacts={"controller": {"python": [python]}})

@@ -94,6 +94,7 @@ def staging_variables(lab: Lab) -> dict[str, Any]:
         "bundle_signing_key": lab.described["room"]["signing_key"],
         "bundle_registries_conf": lab.described["registry"]["registries_conf"],
         "bundle_cache_directory": str(lab.cache / "stage"),
+        "bundle_compose_command": lab.described["compose_command"],
     }
 
 

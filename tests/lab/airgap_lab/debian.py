@@ -72,6 +72,29 @@ def bootstrap(recipe: Recipe, target: Path, step: str, environment: Mapping[str,
     run(command, cache.log(step), {"TMPDIR": str(_temporary()), **environment})
 
 
+def download(release: str, package: str, folder: Path, step: str) -> Path:
+    """One package of another release, with a state of its own: this machine's apt does not learn of that release."""
+    state = folder / "apt"
+    for name in ("lists/partial", "archives/partial"):
+        (state / name).mkdir(parents=True)
+    cache.write(state / "sources.list", "\n".join(_source_lines(release)) + "\n")
+    settings = {
+        "Dir::Etc::SourceList": state / "sources.list",
+        "Dir::Etc::SourceParts": "/dev/null",
+        "Dir::State": state,
+        "Dir::State::Lists": state / "lists",
+        "Dir::State::status": "/dev/null",
+        "Dir::Cache": state,
+        "APT::Sandbox::User": "root",
+        "Acquire::Languages": "none",
+    }
+    apt = ["apt-get", *(f"--option={name}={value}" for name, value in settings.items())]
+    run([*apt, "update"], cache.log(step))
+    run(["sh", "-c", 'cd "$0" && exec "$@"', str(folder), *apt, "download", package], cache.log(step))
+    cache.remove(state)
+    return next(folder.glob(f"{package}_*.deb"))
+
+
 def _temporary() -> Path:
     folder = cache.root() / "tmp"
     folder.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from airgap_lab import (
     cache,
+    compose,
     debian,
     docker_engine,
     engine_image,
@@ -39,6 +40,8 @@ def describe(room: Room) -> dict[str, Any]:
             }
         ],
         "gpu_packages": {"directory": str(gpu_repository.folder()), **gpu_repository.source()},
+        # What the staging machine starts Compose with.
+        "compose_command": compose.command(),
         "models": {name: str(models.folder() / name) for name in models.NAMES},
         "registry": {
             "address": registry.address(),

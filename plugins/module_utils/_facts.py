@@ -33,8 +33,9 @@ def read(directory: str) -> dict[str, Any]:
         "repositories": {
             f"{item['distribution']}-{item['release']}-{item['architecture']}": {
                 "path": item["directory"],
-                "suite": item["suite"],
-                "component": item["component"],
+                # A repository of dnf has neither.
+                "suite": item.get("suite", ""),
+                "component": item.get("component", ""),
                 "key": keys[item["directory"]],
             }
             for item in packages

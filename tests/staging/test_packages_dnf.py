@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import functools
 import http.server
+import json
 import os
 import shutil
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rpm_source import TOOLS, Source, Vendor, quietly
+import yaml
+from packages_room import TOOLS, Source, Vendor, quietly, run
 
 pytestmark = pytest.mark.skipif(not all(map(shutil.which, TOOLS)), reason=f"one of {', '.join(TOOLS)} is not installed")
 
@@ -62,7 +65,7 @@ def fixture_signing_key(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(name="stage")
-def fixture_stage(tmp_path: Path, signing_key: str, run_module: Callable[..., dict[str, Any]]) -> Stage:
+def fixture_stage(tmp_path: Path, signing_key: str) -> Stage:
     """The module, with all its files below the test's own directory."""
 
     def stage(target: dict[str, Any], *names: str, **more: Any) -> dict[str, Any]:
@@ -74,7 +77,7 @@ def fixture_stage(tmp_path: Path, signing_key: str, run_module: Callable[..., di
             "signing_key": signing_key,
             "digests": str(tmp_path / "cache/digests.json"),
         }
-        return run_module("bundle_packages", **{**arguments, **more})
+        return run(**{**arguments, **more})
 
     return stage
 
@@ -266,6 +269,46 @@ def test_a_description_that_does_not_fit_is_refused(
     assert result["failed"] and said in result["msg"]
 
 
+def test_what_the_roles_install_on_a_rocky_host_is_in_its_bundle(tmp_path: Path, vendor: Vendor) -> None:
+    roles = Path(__file__).resolve().parents[2] / "roles"
+    lists = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in roles.glob("*/vars/RedHat.yml")]
+    names = sorted({name for described in lists for wanted in described.values() for name in wanted})
+    assert {"docker-ce", "nvidia-driver-cuda", "rsync"} <= set(names)
+    source = Source(tmp_path / "rocky", vendor)
+    for name in [*names, "tcpdump"]:
+        source.add(name, "1", arch="x86_64")
+    source.publish()
+    play = {
+        "hosts": "all",
+        "gather_facts": False,
+        "vars": {
+            "airgap_bundle": str(tmp_path / "bundle"),
+            "airgap_targets": [source.target()],
+            "bundle_cache_directory": str(tmp_path / "cache"),
+            "bundle_extra_packages": ["tcpdump"],
+        },
+        "tasks": [
+            {"ansible.builtin.include_role": {"name": "airgap.inference.bundle", "tasks_from": "packages.yml"}},
+            {
+                "ansible.builtin.copy": {
+                    "content": "{{ __bundle_collected_packages }}",
+                    "dest": str(tmp_path / "result"),
+                }
+            },
+        ],
+    }
+    (tmp_path / "play.yml").write_text(json.dumps([play]))
+    quietly(
+        [
+            *(str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "-c", "local"),
+            *("-e", f"ansible_python_interpreter={sys.executable}", str(tmp_path / "play.yml")),
+        ]
+    )
+    (result,) = json.loads((tmp_path / "result").read_text())["results"]
+    assert [item["name"] for item in result["artifact"]["packages"]] == sorted([*names, "tcpdump"])
+    assert (tmp_path / "bundle/packages/rocky-9/repodata/repomd.xml.asc").is_file()
+
+
 class Server(http.server.ThreadingHTTPServer):
     """A web server of the source; asked by absolute addresses, it is its own proxy."""
 
@@ -286,19 +329,16 @@ class Server(http.server.ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
 
-def test_a_proxy_of_the_environment_is_used(source: Source, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_of_the_environment_is_used(source: Source, stage: Stage) -> None:
     server = Server(source.root)
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.delenv("no_proxy", raising=False)
+    proxy = {"http_proxy": f"http://127.0.0.1:{server.server_port}"}
     entry = {"uris": "http://mirror.example.org/", "signed_by": source.vendor.key}
-    assert len(carried(stage(source.target(sources=[entry]), "app"))) == 2
+    assert len(carried(stage(source.target(sources=[entry]), "app", environment=proxy))) == 2
     server.shutdown()
     assert "http://mirror.example.org/repodata/repomd.xml" in server.asked
 
 
-def test_a_private_ca_of_the_environment_is_trusted(
-    tmp_path: Path, source: Source, stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_private_ca_of_the_environment_is_trusted(tmp_path: Path, source: Source, stage: Stage) -> None:
     certificate = ["-keyout", str(tmp_path / "tls.key"), "-out", str(tmp_path / "ca.pem"), "-subj", "/CN=localhost"]
     quietly(
         [
@@ -311,8 +351,7 @@ def test_a_private_ca_of_the_environment_is_trusted(
     context.load_cert_chain(tmp_path / "ca.pem", tmp_path / "tls.key")
     server.socket = context.wrap_socket(server.socket, server_side=True)
     entry = {"uris": f"https://localhost:{server.server_port}/", "signed_by": source.vendor.key}
-    monkeypatch.setenv("no_proxy", "localhost")
-    assert stage(source.target(sources=[entry]), "app")["failed"]
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
-    assert len(carried(stage(source.target(sources=[entry]), "app"))) == 2
+    assert "certificate" in stage(source.target(sources=[entry]), "app")["msg"]
+    authority = {"SSL_CERT_FILE": str(tmp_path / "ca.pem")}
+    assert len(carried(stage(source.target(sources=[entry]), "app", environment=authority))) == 2
     server.shutdown()

@@ -1,18 +1,48 @@
 # Copyright (c) 2026 airgap.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A dnf repository of tiny RPMs, built and signed here: what a vendor would offer."""
+"""A dnf repository of tiny RPMs, built and signed here: what a vendor would offer. And bundle_packages as Ansible runs it."""
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 TOOLS = ("dnf", "rpmbuild", "rpmsign", "createrepo_c", "modifyrepo_c", "gpg")
+
+_MODULE = "ansible_collections.airgap.inference.plugins.modules.bundle_packages"
+# What the machine itself is set up with plays no part, unless a test says so.
+_FOREIGN = re.compile(r"SSL_CERT|AIRGAP_|.*_proxy\Z", re.IGNORECASE)
+
+
+def run(environment: dict[str, str] | None = None, **arguments: Any) -> dict[str, Any]:
+    """What the module answers; failures in words and never as a traceback."""
+    given = {"_ansible_remote_tmp": "/tmp", "_ansible_keep_remote_files": False, **arguments}
+    program = (
+        # The profile by which ansible-core reads arguments has a name of its own since 2.19.
+        "from ansible.module_utils import basic; basic._ANSIBLE_PROFILE = 'legacy'; import runpy, sys; "
+        f"sys.path[:] = {sys.path!r}; runpy.run_module({_MODULE!r}, run_name='__main__')"
+    )
+    own = {name: value for name, value in os.environ.items() if not _FOREIGN.match(name)}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": given}),
+        env={**own, **(environment or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    assert done.returncode == (1 if result.get("failed") else 0), done.stdout
+    return result
 
 
 class Vendor:

@@ -10,7 +10,6 @@ its resumption are ours, and asking, redirects, tokens, retries and ranges are t
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import importlib
 import json
@@ -27,6 +26,7 @@ from ansible_collections.airgap.inference.plugins.module_utils._digest import CH
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 from ansible_collections.airgap.inference.plugins.module_utils._hub_errors import told
 from ansible_collections.airgap.inference.plugins.module_utils._manifest import path_fault, printable
+from ansible_collections.airgap.inference.plugins.module_utils._model_lock import alone
 from ansible_collections.airgap.inference.plugins.module_utils._progress import Progress
 
 SCHEME = "hf://"
@@ -115,8 +115,7 @@ class Hub:
     def fetch(self, repository: str, commit: str, files: dict[str, Remote]) -> dict[str, Fetched]:
         """Bring files into the cache, several at a time. What is there and good is not fetched again."""
         unique = {remote.blob: path for path, remote in files.items()}
-        os.makedirs(self._directory(repository), exist_ok=True)
-        with self._alone(repository):
+        with alone(self._directory(repository), f"fetches {repository}"):
             good = {blob: found for blob in unique if (found := self._good(repository, blob, files[unique[blob]]))}
             missing = [path for blob, path in unique.items() if blob not in good]
             if missing:
@@ -236,19 +235,6 @@ class Hub:
 
     def _directory(self, repository: str) -> str:
         return os.path.join(self._cache, repository.replace("/", "--"))
-
-    @contextlib.contextmanager
-    def _alone(self, repository: str) -> Iterator[None]:
-        """Two runs would write into the same file."""
-        path = os.path.join(self._directory(repository), ".lock")
-        with open(path, "w", encoding="utf-8") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise AirgapError(
-                    f"Another run fetches {repository} into {self._cache}; wait for it, or give this one a cache of its own."
-                ) from error
-            yield
 
     @contextlib.contextmanager
     def _telling(self, repository: str, revision: str) -> Iterator[None]:

@@ -20,7 +20,7 @@ from ansible_collections.airgap.inference.plugins.module_utils import _command
 from ansible_collections.airgap.inference.plugins.module_utils._digest import sha256_bytes, write_if_changed
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 from ansible_collections.airgap.inference.plugins.module_utils._manifest import printable
-from ansible_collections.airgap.inference.plugins.module_utils._model_lock import Lock
+from ansible_collections.airgap.inference.plugins.module_utils._model_lock import Lock, alone
 from ansible_collections.airgap.inference.plugins.module_utils._progress import Progress, directory_size
 
 SCHEME = "nim://"
@@ -48,11 +48,15 @@ class Nim(NamedTuple):
     @property
     def directory(self) -> str:
         """What the model is made of."""
-        return self.cache if self.command == "download-to-cache" else os.path.join(self.work, "store")
+        return self.cache if self.command == "download-to-cache" else self.store
 
     @property
     def cache(self) -> str:
         return os.path.join(self.work, "cache")
+
+    @property
+    def store(self) -> str:
+        return os.path.join(self.work, "store")
 
     @property
     def complete(self) -> bool:
@@ -80,35 +84,55 @@ def parse(name: str, source: str, profile: str, command: str, cache: str) -> Nim
 
 def bring(nim: Nim, lock: Lock, *, update: bool) -> None:
     """Let the image fetch its model, unless it has. An interrupted fetch goes on in the same directory."""
-    if update:
-        lock.drop(nim.source)
-        shutil.rmtree(nim.work, ignore_errors=True)
-    if nim.complete:
+    named = nim.source[len(SCHEME) :]
+    if nim.complete and not update:
         return
-    image = lock.get(nim.source) or nim.source[len(SCHEME) :]
-    if not nim.profile:
-        raise AirgapError(
-            f"The model {nim.name} needs nim: {{profile: <identifier>}}. {image} lists:\n{_run(nim, image, [], ['list-model-profiles'])}"
-        )
+    with alone(nim.work, f"fetches {nim.source}"):
+        if update:
+            lock.drop(nim.source)
+            _renew(named)
+            # What says that it is complete goes first: an interruption must not leave half of it for whole.
+            for name in ("complete.json", "cache", "store"):
+                _remove(os.path.join(nim.work, name))
+        image = lock.get(nim.source) or named
+        if not nim.profile:
+            listed = _run(nim, image, [], ["list-model-profiles"])
+            raise AirgapError(f"The model {nim.name} needs nim: {{profile: <identifier>}}. {image} lists:\n{listed}")
+        with Progress(f"{nim.name} by {nim.command}", measure=lambda: directory_size(nim.work)):
+            _fetch(nim, image)
+        if not _settle(nim):
+            raise AirgapError(f"{image} {nim.command} ended well, and left nothing of {nim.profile} for {nim.name}.")
+        digests = _digests(image)
+        lock.set(nim.source, digests[0] if digests else image)
+        write_if_changed(os.path.join(nim.work, "complete.json"), json.dumps({"image": image}).encode())
+
+
+def _fetch(nim: Nim, image: str) -> None:
     os.makedirs(nim.cache, exist_ok=True)
     volumes = ["--volume", f"{nim.cache}:{_CACHE}"]
     command = [nim.command, "--profile", nim.profile]
-    if nim.command == "create-model-store":
-        os.makedirs(nim.directory, exist_ok=True)
-        volumes += ["--volume", f"{nim.directory}:{_STORE}"]
+    if nim.directory == nim.store:
+        os.makedirs(nim.store, exist_ok=True)
+        volumes += ["--volume", f"{nim.store}:{_STORE}"]
         command += ["--model-store", _STORE]
-    with Progress(f"{nim.name} by {nim.command}", measure=lambda: directory_size(nim.work)):
-        _run(nim, image, volumes, command)
-    if not _settle(nim):
-        raise AirgapError(
-            f"{image} {nim.command} ended well, and left nothing for the profile {nim.profile} of {nim.name}."
-        )
-    lock.set(nim.source, _digest(image))
-    write_if_changed(os.path.join(nim.work, "complete.json"), json.dumps({"image": image}).encode())
+    _run(nim, image, volumes, command)
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path):
+        shutil.rmtree(path)
+    elif os.path.exists(path):
+        os.unlink(path)
+
+
+def _renew(image: str) -> None:
+    """What the tag means now. An image that was loaded from a file came from no registry, and is what it is."""
+    if _digests(image) != []:
+        _command.require(["docker", "pull", "--quiet", image], f"{image} could not be pulled anew")
 
 
 def _run(nim: Nim, image: str, volumes: list[str], command: list[str]) -> str:
-    container = f"airgap-nim-{os.path.basename(nim.work)}"
+    container = f"airgap-nim-{sha256_bytes(nim.work.encode())[:16]}"
     # One of an interrupted run may still be at work.
     _command.run(["docker", "rm", "--force", container])
     argv = ["docker", "run", "--rm", "--name", container, "--user", f"{os.getuid()}:{os.getgid()}", *volumes]
@@ -141,7 +165,7 @@ def _run(nim: Nim, image: str, volumes: list[str], command: list[str]) -> str:
 
 def _settle(nim: Nim) -> bool:
     """Make links of the container's own paths lead where these are here; drop the cache that no store needs any more."""
-    mounts = {_CACHE: nim.cache, _STORE: os.path.join(nim.work, "store")}
+    mounts = {_CACHE: nim.cache, _STORE: nim.store}
     found = needed = False
     for directory, _directories, names in os.walk(nim.directory):
         for name in names:
@@ -160,8 +184,7 @@ def _settle(nim: Nim) -> bool:
     return found
 
 
-def _digest(image: str) -> str:
-    """The image by its digest; as it was named where Docker knows none, as of an image that was loaded from a file."""
+def _digests(image: str) -> list[str] | None:
+    """The image by its digest in each registry that it came from; None when it is not here."""
     inspected = _command.run(["docker", "image", "inspect", "--format", "{{json .RepoDigests}}", image])
-    digests = json.loads(inspected.stdout or b"null") if inspected.rc == 0 else None
-    return str(digests[0]) if digests else image
+    return list(json.loads(inspected.stdout) or []) if inspected.rc == 0 else None

@@ -246,7 +246,7 @@ class _Handler(BaseHTTPRequestHandler):
                     self.wfile.close()
                     self.rfile.close()
                     self.connection.close()
-                    self.wfile = self.rfile = io.BytesIO()  # type: ignore[assignment]
+                    self.wfile = self.rfile = io.BytesIO()
                     return
                 part = data[sent : sent + hub.part]
                 if store and hub.delay:

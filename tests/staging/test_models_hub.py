@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 from hub_server import HubServer, Repository
-from models_room import Room, refusal
+from models_room import Room, command_lines, refusal
 
 TOKEN = "hf_ThisIsASecretThatNobodyMayRead"
 MEGABYTE = 1024 * 1024
@@ -205,7 +205,7 @@ def test_tokens_come_from_the_environment_and_go_nowhere_else(
     process = room.start(MODEL)
     lines = []
     while process.poll() is None:
-        lines += processes()
+        lines += command_lines()
         time.sleep(0.1)
     out, err = process.communicate()
     assert json.loads(out)["changed"]
@@ -414,17 +414,6 @@ def wait(ready: Any, seconds: float = 30) -> None:
     while not ready():
         assert time.monotonic() < until
         time.sleep(0.02)
-
-
-def processes() -> list[str]:
-    """The command lines of this machine, as anybody can see them."""
-    lines = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            lines.append(path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace"))
-        except OSError:
-            continue
-    return lines
 
 
 def certificate_for(directory: Path, name: str) -> tuple[Path, Path]:

@@ -1,22 +1,31 @@
 # Copyright (c) 2026 airgap.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Puts the trees of a sealed bundle where hosts read them.
+"""Puts the trees of a received bundle where hosts read them.
 
-What hosts see is whole at every moment: a tree is built beside its place and comes into it by one rename.
-Each file is hashed while it is copied, so what is published is what was sealed, even when the drive changes
-between the check and the copy. A killed run leaves its part behind, and the next one goes on from there.
+What hosts see is whole at every moment: a tree is built beside its place, from links to what was received, and comes
+into it by one rename. No byte is copied or read again: depot_receive compared each with the seal.
 """
 
 from __future__ import annotations
 
-import hashlib
+import errno
+import glob
 import os
 import shutil
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
-from ansible_collections.airgap.inference.plugins.module_utils import _digest, _manifest, _signature
+from ansible_collections.airgap.inference.plugins.module_utils import _digest, _incoming, _manifest
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
+
+BILL = "sbom.cdx.json"
+MANIFESTS = "manifests"
+# Files of bundles that neither hosts nor the registry need, by their digests: a smaller bundle may leave them out.
+KEPT = "manifests/kept"
+# The storage of the registry; its layout is Distribution's own, documented and the same since its first version.
+REGISTRY = "registry"
+# Where a link cannot be made: another file system, or one without links.
+_NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP)
 
 
 class Tree(NamedTuple):
@@ -40,17 +49,49 @@ class Tree(NamedTuple):
         return os.path.join(parent, f".{name}.{self.identity}.partial")
 
 
-def sealed_manifest(bundle: str, allowed_signers: str) -> _manifest.Manifest:
-    """The manifest of a bundle, its signature verified: each module trusts the seal, not who called it."""
-    try:
-        with open(os.path.join(bundle, _manifest.MANIFEST), "rb") as handle:
-            data = handle.read()
-    except OSError as error:
-        raise AirgapError(
-            f"There is no bundle at {bundle}: {_manifest.MANIFEST} cannot be read ({error.strerror or error}). Is the drive mounted there?"
-        ) from error
-    _signature.verify(data, os.path.join(bundle, _manifest.SIGNATURE), allowed_signers)
-    return _manifest.parse(data)
+def wanted(manifest: _manifest.Manifest, depot: str) -> dict[str, _manifest.File]:
+    """The files that a depot publishes; the controller's are used from the drive, by bootstrap."""
+    listed = {file.path: file for file in manifest.files}
+    result = {path: file for path, file in listed.items() if path.startswith("images/") or path == BILL}
+    for kind in ("packages", "models"):
+        for item in trees(manifest, kind, "", depot):
+            result.update({f"{item.name}/{file.path}": listed[f"{item.name}/{file.path}"] for file in item.files})
+    for path in sums(manifest):
+        if path not in listed:
+            raise AirgapError(
+                f"{_manifest.MANIFEST} lists no {path}, the checksums of a model. Stage the bundle again."
+            )
+        result[path] = listed[path]
+    return result
+
+
+def sums(manifest: _manifest.Manifest) -> list[str]:
+    """The lists of checksums that stand beside the models."""
+    return list(dict.fromkeys(f"{model['directory']}.sha256" for model in manifest.artifacts["models"]))
+
+
+def published(manifest: _manifest.Manifest, depot: str) -> set[str]:
+    """The files of this bundle that are in their places already."""
+    result = set()
+    for kind, done in (("packages", is_current), ("models", is_published)):
+        for item in trees(manifest, kind, "", depot):
+            if done(item):
+                result |= {f"{item.name}/{file.path}" for file in item.files}
+    listed = {file.path: file for file in manifest.files}
+    for path in [*sums(manifest), BILL]:
+        if path in listed and same(os.path.join(depot, path), listed[path].sha256):
+            result.add(path)
+    return result
+
+
+def same(path: str, sha256: str) -> bool:
+    """Has a small file this content?"""
+    return _incoming.size_of(path) is not None and _digest.sha256_file(path) == sha256
+
+
+def blob(depot: str, sha256: str) -> str:
+    """Where the registry keeps a blob."""
+    return os.path.join(depot, REGISTRY, "docker/registry/v2/blobs/sha256", sha256[:2], sha256, "data")
 
 
 def trees(manifest: _manifest.Manifest, kind: str, bundle: str, depot: str) -> list[Tree]:
@@ -90,22 +131,6 @@ def link_text(item: Tree) -> str:
     return f".{os.path.basename(item.target)}.{item.identity}"
 
 
-def require_space(items: list[Tree], depot: str) -> None:
-    """Stop before the disk is full: what is still to copy must fit."""
-    missing = sum(file.size for item in items for file in item.files)
-    missing -= sum(sum((_sizes(item.partial) or {}).values()) for item in items)
-    place = depot
-    while not os.path.isdir(place):
-        place = os.path.dirname(place)
-    status = os.statvfs(place)
-    free = status.f_bavail * status.f_frsize
-    if missing > free:
-        raise AirgapError(
-            f"{depot} has {_gb(free)} free, but {_gb(missing)} are to be published "
-            f"({', '.join(item.name for item in items)}). Make room there, or mount a larger file system."
-        )
-
-
 def publish(item: Tree) -> None:
     """Bring a tree into its place; an older one there gives way at the last moment."""
     fill(item)
@@ -141,58 +166,68 @@ def switch(item: Tree) -> None:
 
 
 def fill(item: Tree) -> None:
-    """Make the partial tree complete. Whatever an earlier run left there is used if it is right."""
-    os.makedirs(item.partial, exist_ok=True)
-    wanted = {file.path for file in item.files}
-    wanted |= {_digest.partial_name(path) for path in wanted}
-    _digest.remove_files(item.partial, [path for path in _sizes(item.partial) or {} if path not in wanted])
+    """Build the tree beside its place, anew: links cost nothing."""
+    shutil.rmtree(item.partial, ignore_errors=True)
     for file in item.files:
-        copy(os.path.join(item.source, file.path), os.path.join(item.partial, file.path), file)
+        link(os.path.join(item.source, file.path), os.path.join(item.partial, file.path), file.sha256)
 
 
-def copy(source: str, target: str, file: _manifest.File) -> None:
-    """Copy one file, from where an earlier run stopped, and require that it is what was sealed."""
-    if os.path.exists(target) and _digest.sha256_file(target) == file.sha256:
-        return
+def link(source: str, target: str, sha256: str) -> None:
+    """Give what was received a second name, or copy it where the depot's file systems cannot."""
     os.makedirs(os.path.dirname(target), exist_ok=True)
-    part = _digest.partial_name(target)
-    resumed = os.path.exists(part)
-    try:
-        found = _append(source, part)
-        if found != file.sha256 and resumed:
-            os.unlink(part)
-            found = _append(source, part)
-    except OSError as error:
-        raise AirgapError(
-            f"{source} could not be copied to {target}: {error.strerror or error}. What was copied is kept; run this again when the cause is gone."
-        ) from error
-    if found != file.sha256:
+    part = os.path.join(os.path.dirname(target), ".new")
+    if os.path.lexists(part):
         os.unlink(part)
+    if try_link(source, part):
+        os.replace(part, target)
+        return
+    found, _size = _digest.copy_with_sha256(source, target)
+    if found != sha256:
+        os.unlink(target)
         raise AirgapError(
-            f"{source} has the SHA-256 {found}, the manifest says {file.sha256}. It was not published. Carry the bundle again."
+            f"{source} changed after it was received (SHA-256 {found} instead of {sha256}): the disk is damaged. "
+            "Remove the file and run the import again."
         )
-    os.chmod(part, 0o644)
-    os.replace(part, target)
 
 
-def _append(source: str, part: str) -> str:
-    digest = hashlib.sha256()
-    with open(source, "rb") as reader, open(part, "a+b") as writer:
-        writer.seek(0)
-        _pump(writer, digest)
-        reader.seek(writer.tell())
-        for block in iter(lambda: reader.read(_digest.CHUNK), b""):
-            digest.update(block)
-            writer.write(block)
-        writer.flush()
-        # A rename may reach the disk before the bytes: without this a power cut could leave a whole name on a hole.
-        os.fsync(writer.fileno())
-    return digest.hexdigest()
+def try_link(source: str, target: str) -> bool:
+    """A second name for a file, unless the file systems cannot."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return False
+    return True
 
 
-def _pump(reader: BinaryIO, digest: Any) -> None:
-    for block in iter(lambda: reader.read(_digest.CHUNK), b""):
-        digest.update(block)
+def keep(manifest: _manifest.Manifest, bundle: str, depot: str) -> list[str]:
+    """What the registry did not take of the images' layout: a later bundle may build on it and leave it out."""
+    kept = []
+    for file in manifest.files:
+        target = os.path.join(depot, KEPT, file.sha256)
+        place = os.path.join(bundle, file.path)
+        if not file.path.startswith("images/") or _incoming.size_of(place) != file.size:
+            continue
+        if _incoming.size_of(target) != file.size and _incoming.size_of(blob(depot, file.sha256)) != file.size:
+            link(place, target, file.sha256)
+            kept.append(os.path.join(KEPT, file.sha256))
+    return kept
+
+
+def imported(depot: str, sha256: str) -> str:
+    """Where the manifest of a bundle is kept once all of it was published."""
+    return os.path.join(depot, MANIFESTS, f"{sha256}.json")
+
+
+def manifests(depot: str) -> dict[str, _manifest.Manifest]:
+    """Every manifest that was imported here, by its SHA-256; the newest first."""
+    paths = glob.glob(os.path.join(glob.escape(os.path.join(depot, MANIFESTS)), "*.json"))
+    found = {}
+    for path in sorted(paths, key=os.path.getmtime, reverse=True):
+        with open(path, "rb") as handle:
+            found[os.path.basename(path)[:-5]] = _manifest.parse(handle.read())
+    return found
 
 
 def _sizes(directory: str) -> Any:
@@ -210,7 +245,3 @@ def _sync_directory(directory: str) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _gb(size: int) -> str:
-    return f"{size / 1e9:.1f} GB"

@@ -9,11 +9,12 @@ skopeo does the copying. Whether there is anything to copy is asked of the regis
 from __future__ import annotations
 
 import http.client
+import os
 import re
 import socket
 from typing import Any, NamedTuple
 
-from ansible_collections.airgap.inference.plugins.module_utils import _command
+from ansible_collections.airgap.inference.plugins.module_utils import _command, _json
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 
 ACCEPT = ", ".join(
@@ -24,6 +25,9 @@ ACCEPT = ", ".join(
         "application/vnd.docker.distribution.manifest.list.v2+json",
     )
 )
+
+# An image's manifest has no more bytes; registries refuse larger ones.
+_MANIFEST_LIMIT = 4 * 1024 * 1024
 
 # What the distribution specification allows; anything else would be read differently by URL, registry and skopeo.
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*\Z")
@@ -97,6 +101,53 @@ def missing(registry: str, images: list[Image]) -> list[Image]:
     return [
         image for image in images if digest_in_registry(registry, image.repository, image.reference) != image.digest
     ]
+
+
+def seed(bundle: str, storage: str, image: Image) -> None:
+    """Give the registry's storage the image's layers by links, so that skopeo finds them there and sends nothing.
+
+    The layout is Distribution's (blobs/…/data, repositories/…/_layers/…/link), the same since its first version.
+    Should it ever differ, skopeo sends the layers as usual. What links cannot reach is left to skopeo as well.
+    """
+    blobs = os.path.join(bundle, "images/blobs/sha256")
+    root = os.path.join(storage, "docker/registry/v2")
+    try:
+        document = _json.read_object(os.path.join(blobs, image.digest[7:]), _MANIFEST_LIMIT)
+        owner = os.stat(storage)
+        for digest in _layers(document):
+            source = os.path.realpath(os.path.join(blobs, digest[7:]))
+            data = os.path.join(root, "blobs/sha256", digest[7:9], digest[7:], "data")
+            if not os.path.exists(data):
+                _directories(os.path.dirname(data), storage, owner)
+                os.chown(source, owner.st_uid, owner.st_gid)
+                os.link(source, data)
+            link = os.path.join(root, "repositories", image.repository, "_layers/sha256", digest[7:], "link")
+            if not os.path.exists(link):
+                _directories(os.path.dirname(link), storage, owner)
+                with open(f"{link}.new", "w", encoding="ascii") as handle:
+                    handle.write(digest)
+                os.chown(f"{link}.new", owner.st_uid, owner.st_gid)
+                os.replace(f"{link}.new", link)
+    except (AirgapError, OSError):
+        return
+
+
+def _layers(document: dict[str, Any]) -> list[str]:
+    items = document.get("layers")
+    found = [
+        item.get("digest")
+        for item in [document.get("config"), *(items if isinstance(items, list) else [])]
+        if isinstance(item, dict)
+    ]
+    return [digest for digest in found if isinstance(digest, str) and re.match(r"sha256:[0-9a-f]{64}\Z", digest)]
+
+
+def _directories(path: str, top: str, owner: os.stat_result) -> None:
+    """Make directories below the storage, each the registry's own."""
+    if path != top and not os.path.isdir(path):
+        _directories(os.path.dirname(path), top, owner)
+        os.mkdir(path, 0o755)
+        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def push(bundle: str, registry: str, image: Image) -> None:

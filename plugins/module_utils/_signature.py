@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 
 from ansible_collections.airgap.inference.plugins.module_utils._command import last_words, run
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
@@ -36,6 +37,7 @@ def verify(data: bytes, signature: str, allowed_signers: str, namespace: str = N
         raise AirgapError(
             f"The file of allowed signers {allowed_signers} is missing; write one line '<identity> <public key>' for each key that may sign bundles."
         )
+    _require_guarded(allowed_signers)
     found = run(["ssh-keygen", "-Y", "find-principals", "-s", signature, "-f", allowed_signers])
     identities = _identities(found.stdout)
     if not identities:
@@ -57,6 +59,20 @@ def verify(data: bytes, signature: str, allowed_signers: str, namespace: str = N
         f"The seal does not hold: the signature {signature} of {', '.join(identities)} is not valid for this manifest "
         f"and the purpose '{namespace}' ({'; '.join(dict.fromkeys(reasons))}). Nothing was taken from the bundle; carry it again."
     )
+
+
+def _require_guarded(allowed_signers: str) -> None:
+    """Who can change the file of allowed signers decides what this machine installs as root."""
+    real = os.path.realpath(allowed_signers)
+    places = [allowed_signers, real, os.path.dirname(os.path.abspath(allowed_signers)), os.path.dirname(real)]
+    for place in dict.fromkeys(places):
+        status = os.stat(place)
+        if status.st_uid not in (0, os.geteuid()) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise AirgapError(
+                f"The allowed signers {allowed_signers} are not guarded: {place} belongs to the user id {status.st_uid} and has the "
+                f"mode {stat.S_IMODE(status.st_mode):04o}, so others than root could add a key. Nothing was taken from the bundle. Make sure that "
+                f"the file is right, then run: chown root {place} && chmod go-w {place}"
+            )
 
 
 def _identities(output: bytes) -> list[str]:

@@ -14,6 +14,8 @@ description:
   - Verifies the signature of the bundle's manifest with C(ssh-keygen -Y verify), then compares every file with the manifest.
   - A file that is missing, changed, too many, a link or a special file is a failure. All of them are named.
   - Nothing is read from the manifest before its signature holds.
+  - Of a bundle in volumes it checks what is here, and says which volumes are not. Of a bundle that builds on another one it checks
+    what travels; what the depot has is looked for by M(airgap.inference.depot_receive).
 options:
   path:
     description: The directory of the bundle, for example where the drive is mounted.
@@ -24,6 +26,10 @@ options:
       - The file of allowed signers, in the format of C(ssh-keygen). It belongs to this machine and never comes with the bundle.
     type: path
     default: /etc/airgap/allowed_signers
+  content:
+    description: Whether files are read and hashed; else only the seal, names and sizes are checked.
+    type: bool
+    default: true
   workers:
     description:
       - How many files are hashed at a time.
@@ -80,10 +86,23 @@ artifacts:
   returned: success
   type: dict
 files:
-  description: How many files were checked.
+  description: How many files, or parts of files, are here and were checked.
   returned: success
   type: int
   sample: 312
+missing_volumes:
+  description: The names of the volumes that are not here.
+  returned: success
+  type: list
+  elements: str
+  sample: [volume-2]
+base:
+  description:
+    - The bundle that this one builds on, with the SHA-256 of its C(manifest), its date (C(created)), and how many C(files) and C(bytes)
+      are left to it.
+    - Empty for a bundle that stands alone.
+  returned: success
+  type: dict
 size:
   description: How many bytes these files have.
   returned: success
@@ -120,6 +139,7 @@ def main() -> None:
         argument_spec={
             "path": {"type": "path", "required": True},
             "allowed_signers": {"type": "path", "default": "/etc/airgap/allowed_signers"},
+            "content": {"type": "bool", "default": True},
             "workers": {"type": "int"},
         },
         supports_check_mode=True,
@@ -127,14 +147,18 @@ def main() -> None:
     root = module.params["path"]
     started = time.monotonic()
     try:
-        checked = _check.check(root, module.params["allowed_signers"], module.params["workers"])
+        checked = _check.check(
+            root, module.params["allowed_signers"], module.params["workers"], module.params["content"]
+        )
     except AirgapError as error:
         module.fail_json(msg=str(error))
+    manifest = checked.manifest
+    sizes = [file.size for file in checked.drive.files] + [part.size for part in checked.drive.parts]
     result = {
         "signer": checked.signer,
-        "site": checked.manifest.site,
-        "created": checked.manifest.created,
-        "created_by": checked.manifest.created_by,
+        "site": manifest.site,
+        "created": manifest.created,
+        "created_by": manifest.created_by,
         "seconds": round(time.monotonic() - started, 2),
         "problems": [problem._asdict() for problem in checked.problems],
     }
@@ -142,9 +166,11 @@ def main() -> None:
         module.fail_json(msg=_check.refusal(root, checked.problems), **result)
     module.exit_json(
         changed=False,
-        artifacts=checked.manifest.artifacts,
-        files=len(checked.manifest.files),
-        size=sum(file.size for file in checked.manifest.files),
+        artifacts=manifest.artifacts,
+        files=len(sizes),
+        size=sum(sizes),
+        missing_volumes=[volume.name for volume in checked.drive.absent],
+        base=_check.base_facts(manifest),
         **result,
     )
 

@@ -27,6 +27,13 @@ options:
     description: Host and port of the registry on this machine; it is spoken to without TLS.
     type: str
     default: 127.0.0.1:5001
+  storage:
+    description:
+      - The directory in which this registry (Distribution, storage driver C(filesystem)) keeps its data.
+      - Then layers come into it by links and are not copied again. O(bundle) must be the result of M(airgap.inference.depot_receive)
+        for that, because these files become the registry's own.
+      - By default C(skopeo) sends the layers to the registry.
+    type: path
 attributes:
   check_mode:
     description: Can run in check mode and return changed status prediction without modifying target.
@@ -48,6 +55,11 @@ EXAMPLES = r"""
 - name: Bring the images into the registry
   airgap.inference.depot_images:
     bundle: /media/airgap
+
+- name: Bring the images into the registry, without copying their layers
+  airgap.inference.depot_images:
+    bundle: "{{ received.bundle }}"
+    storage: /srv/airgap/registry
 """
 
 RETURN = r"""
@@ -60,7 +72,7 @@ pushed:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.airgap.inference.plugins.module_utils import _publish, _registry
+from ansible_collections.airgap.inference.plugins.module_utils import _check, _registry
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 
 
@@ -70,18 +82,21 @@ def main() -> None:
             "bundle": {"type": "path", "required": True},
             "allowed_signers": {"type": "path", "default": "/etc/airgap/allowed_signers"},
             "registry": {"type": "str", "default": "127.0.0.1:5001"},
+            "storage": {"type": "path"},
         },
         supports_check_mode=True,
     )
     bundle, registry = module.params["bundle"], module.params["registry"]
     try:
-        manifest = _publish.sealed_manifest(bundle, module.params["allowed_signers"])
+        manifest = _check.read_sealed(bundle, module.params["allowed_signers"]).manifest
         images = [_registry.image(artifact) for artifact in manifest.artifacts["images"]]
         # A clean machine has no registry before the first run.
         absent = module.check_mode and not _registry.listens(registry)
         missing = images if absent else _registry.missing(registry, images)
         for image in missing:
             if not module.check_mode:
+                if module.params["storage"]:
+                    _registry.seed(bundle, module.params["storage"], image)
                 _registry.push(bundle, registry, image)
     except AirgapError as error:
         module.fail_json(msg=str(error))

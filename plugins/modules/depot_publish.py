@@ -7,18 +7,19 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: depot_publish
-short_description: Publish the packages, the models or the manifest of a sealed bundle
+short_description: Publish the packages, the models or the manifest of a received bundle
 version_added: "0.1.0"
 author: "airgap.inference contributors (@airgap-inference)"
 description:
-  - Copies what the manifest of a bundle lists to where hosts read it. The manifest's signature is verified first,
-    and each file is hashed while it is copied.
+  - Puts what M(airgap.inference.depot_receive) has taken where hosts read it, by links, so that no byte is copied or read again.
+    The manifest's signature is verified first.
   - A host never sees a half of anything. Packages are switched by a link; a model comes into its place by a rename.
-  - A run that was killed leaves its part, and the next run goes on from there, inside a large file too.
   - Needs nothing but Python and C(ssh-keygen), so that a depot can install its own packages from what it published.
 options:
   bundle:
-    description: The directory of the bundle, for example where the drive is mounted.
+    description:
+      - The result C(bundle) of M(airgap.inference.depot_receive).
+      - In check mode it may be the directory of a bundle on a drive.
     type: path
     required: true
   directory:
@@ -26,13 +27,14 @@ options:
     type: path
     default: /srv/airgap
   allowed_signers:
-    description: The file of allowed signers, in the format of C(ssh-keygen).
+    description: The file of allowed signers, in the format of C(ssh-keygen). Only root may be able to change it.
     type: path
     default: /etc/airgap/allowed_signers
   kind:
     description:
       - What to publish.
-      - V(manifest) comes last. It tells hosts what exists.
+      - V(manifest) comes last, after the images are in the registry. It tells hosts what exists, brings the software bill, and keeps what
+        a later bundle may build on.
     type: str
     choices: [packages, models, manifest]
     required: true
@@ -51,15 +53,20 @@ requirements:
 """
 
 EXAMPLES = r"""
+- name: Take what is on the drive
+  airgap.inference.depot_receive:
+    bundle: /media/airgap
+  register: received
+
 - name: Publish the packages
   airgap.inference.depot_publish:
-    bundle: /media/airgap
+    bundle: "{{ received.bundle }}"
     kind: packages
   register: packages
 
 - name: Publish the models
   airgap.inference.depot_publish:
-    bundle: /media/airgap
+    bundle: "{{ received.bundle }}"
     kind: models
 """
 
@@ -72,7 +79,7 @@ published:
   sample: [packages/debian-trixie]
 repositories:
   description:
-    - Each package repository as O(airgap.inference.packages#module:repository) takes it on the depot itself.
+    - Each apt repository as O(airgap.inference.packages#module:repository) takes it on the depot itself.
     - In check mode, one that is not published yet is read from the bundle.
   returned: when O(kind=packages)
   type: list
@@ -95,11 +102,12 @@ repositories:
       type: dict
 """
 
+import contextlib
 import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.airgap.inference.plugins.module_utils import _digest, _manifest, _publish
+from ansible_collections.airgap.inference.plugins.module_utils import _check, _digest, _incoming, _manifest, _publish
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 
 
@@ -108,39 +116,40 @@ def publish_trees(manifest: _manifest.Manifest, kind: str, bundle: str, director
         (_publish.is_current, _publish.switch) if kind == "packages" else (_publish.is_published, _publish.publish)
     )
     missing = [tree for tree in _publish.trees(manifest, kind, bundle, directory) if not done(tree)]
-    _publish.require_space(missing, directory)
     for tree in missing:
         if not check_mode:
             act(tree)
     return [tree.name for tree in missing]
 
 
-def publish_models(manifest: _manifest.Manifest, bundle: str, directory: str, check_mode: bool) -> list[str]:
-    published = publish_trees(manifest, "models", bundle, directory, check_mode)
+def publish_files(
+    manifest: _manifest.Manifest, names: list[str], bundle: str, directory: str, check_mode: bool
+) -> list[str]:
     listed = {file.path: file for file in manifest.files}
-    for model in manifest.artifacts["models"]:
-        sums = f"{model['directory']}.sha256"
-        if sums not in listed:
-            raise AirgapError(
-                f"{_manifest.MANIFEST} lists no {sums}, the checksums of the model {model['name']}. Stage the bundle again."
-            )
-        target = os.path.join(directory, sums)
-        if not os.path.exists(target) or _digest.sha256_file(target) != listed[sums].sha256:
-            published.append(sums)
+    published = []
+    for name in names:
+        target = os.path.join(directory, name)
+        if name in listed and not _publish.same(target, listed[name].sha256):
+            published.append(name)
             if not check_mode:
-                _publish.copy(os.path.join(bundle, sums), target, listed[sums])
+                _publish.link(os.path.join(bundle, name), target, listed[name].sha256)
     return published
 
 
-def publish_manifest(bundle: str, directory: str, check_mode: bool) -> list[str]:
-    published = []
+def publish_manifest(sealed: _check.Sealed, bundle: str, directory: str, check_mode: bool) -> list[str]:
+    published = publish_files(sealed.manifest, [_publish.BILL], bundle, directory, check_mode)
+    if not check_mode:
+        published += _publish.keep(sealed.manifest, bundle, directory)
+    kept = os.path.relpath(_publish.imported(directory, sealed.sha256), directory)
     # The signature first: a manifest with its own signature is there as soon as the manifest is.
-    for name in (_manifest.SIGNATURE, _manifest.MANIFEST):
-        with open(os.path.join(bundle, name), "rb") as handle:
-            data = handle.read()
+    for name, data in (
+        (f"{kept}.sig", sealed.signature),
+        (kept, sealed.data),
+        (_manifest.SIGNATURE, sealed.signature),
+        (_manifest.MANIFEST, sealed.data),
+    ):
         target = os.path.join(directory, name)
-        same = os.path.exists(target) and _digest.sha256_file(target) == _digest.sha256_bytes(data)
-        if not same:
+        if not _publish.same(target, _digest.sha256_bytes(data)):
             published.append(name)
             if not check_mode:
                 _digest.write_if_changed(target, data)
@@ -150,11 +159,14 @@ def publish_manifest(bundle: str, directory: str, check_mode: bool) -> list[str]
 def repositories(manifest: _manifest.Manifest, bundle: str, directory: str) -> list[dict[str, Any]]:
     result = []
     for item in manifest.artifacts["packages"]:
-        published = os.path.join(directory, item["directory"])
-        place = published if os.path.isdir(published) else os.path.join(bundle, item["directory"])
-        with open(os.path.join(bundle, item["key"]), encoding="ascii") as handle:
+        # The depot itself runs Debian.
+        if item.get("format", "apt") != "apt":
+            continue
+        place = directory if os.path.isdir(os.path.join(directory, item["directory"])) else bundle
+        with open(os.path.join(place, item["key"]), encoding="ascii") as handle:
             key = handle.read()
-        repository = {"url": f"file://{place}", "suite": item["suite"], "component": item["component"], "key": key}
+        url = f"file://{os.path.join(place, item['directory'])}"
+        repository = {"url": url, "suite": item["suite"], "component": item["component"], "key": key}
         result.append(
             {**{name: item[name] for name in ("distribution", "release", "architecture")}, "repository": repository}
         )
@@ -176,14 +188,19 @@ def main() -> None:
     os.umask(0o022)
     result: dict[str, Any] = {}
     try:
-        manifest = _publish.sealed_manifest(bundle, module.params["allowed_signers"])
-        if kind == "packages":
-            published = publish_trees(manifest, kind, bundle, directory, module.check_mode)
-            result["repositories"] = repositories(manifest, bundle, directory)
-        elif kind == "models":
-            published = publish_models(manifest, bundle, directory, module.check_mode)
-        else:
-            published = publish_manifest(bundle, directory, module.check_mode)
+        sealed = _check.read_sealed(bundle, module.params["allowed_signers"])
+        manifest = sealed.manifest
+        with contextlib.nullcontext() if module.check_mode else _incoming.lock(directory):
+            if not module.check_mode:
+                _incoming.require_current(bundle, directory)
+            if kind == "packages":
+                published = publish_trees(manifest, kind, bundle, directory, module.check_mode)
+                result["repositories"] = repositories(manifest, bundle, directory)
+            elif kind == "models":
+                published = publish_trees(manifest, kind, bundle, directory, module.check_mode)
+                published += publish_files(manifest, _publish.sums(manifest), bundle, directory, module.check_mode)
+            else:
+                published = publish_manifest(sealed, bundle, directory, module.check_mode)
     except (AirgapError, OSError) as error:
         module.fail_json(msg=str(error))
     diff = {"before": "", "after": "".join(f"{os.path.join(directory, name)}\n" for name in published)}

@@ -29,7 +29,7 @@ from ansible_collections.airgap.inference.plugins.module_utils._repository impor
 PROGRAMS = ("dnf", "createrepo_c", "modifyrepo_c", "rpmkeys", "gpg")
 ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
 
-_ROW = re.compile(r"^ (\S+)\s+(noarch|x86_64|aarch64)\s+(\S+)\s+(source-\w+)\s+[0-9.]+ ?[kMGT]?\s*$", re.M)
+_ROW = re.compile(r"^ (\S+)\s+(noarch|x86_64|aarch64|i[3-6]86)\s+(\S+)\s+(source-\w+)\s+[0-9.]+ ?[kMGT]?\s*$", re.M)
 _COUNT = re.compile(r"^Install +(\d+) Packages?", re.M)
 _UNMATCHED = re.compile(r"^No match for argument: (\S+)", re.M)
 _UNSIGNED_INDEX = re.compile(
@@ -181,10 +181,6 @@ class Root:
                 continue
             said = result.stdout.decode("utf-8", "replace").splitlines()
             bad = [line for line in said if not line.endswith("digests signatures OK")] or [last_words(result)]
-            for file in files:
-                # Fetched anew the next time.
-                if any(line.startswith(f"{file}:") for line in bad):
-                    os.unlink(os.path.join(self.archives, file))
             raise AirgapError(
                 f"Packages from {source.uris} ({self.target.label}) are not signed by the key that signed_by gives for it; nothing of them "
                 f"was taken. rpm's words: {'; '.join(bad[:8])}. Give the key that signs this source, or find out who changed the packages."
@@ -231,9 +227,7 @@ class Root:
         )
 
     def _write_configuration(self, name: str, more: Sequence[str] = ()) -> None:
-        text = render_configuration(
-            self.path, self.target.release, self.architecture, [*_environment_settings(), *more]
-        )
+        text = render_configuration(self.path, self.target.release, [*_environment_settings(), *more])
         write_if_changed(os.path.join(self.path, name), text.encode())
 
     def _dnf(self, *arguments: str, configuration: str = "dnf.conf") -> Result:
@@ -295,9 +289,8 @@ def render_sources(sources: Sequence[Source], unsigned: set[str]) -> str:
     )
 
 
-def render_configuration(root: str, release: str, architecture: str, more: Sequence[str]) -> str:
+def render_configuration(root: str, release: str, more: Sequence[str]) -> str:
     """dnf's settings for the private root. What is kept lies below its installroot: dnf puts that in front."""
-    foreign = {"x86_64": "excludepkgs=*.i386 *.i486 *.i586 *.i686"}.get(architecture)
     return "\n".join(
         [
             "[main]",
@@ -312,7 +305,6 @@ def render_configuration(root: str, release: str, architecture: str, more: Seque
             "gpgcheck=1",
             "install_weak_deps=0",
             "skip_if_unavailable=0",
-            *([foreign] if foreign else []),
             *more,
             "",
         ]

@@ -181,6 +181,11 @@ def test_a_package_that_was_damaged_in_the_bundle_is_brought_again(
     assert path.read_bytes() == whole
 
 
+def test_a_package_of_another_width_comes_only_when_it_is_asked_for(source: Source, stage: Stage) -> None:
+    assert carried(stage(source.target(), "library")) == ["library 1.5-1.el9 x86_64"]
+    assert carried(stage(source.target(), "library.i686")) == ["library 1.5-1.el9 i686"]
+
+
 def test_a_name_that_no_source_has_is_told_with_who_asks(source: Source, stage: Stage) -> None:
     asked = {"__depot_packages": ["app", "nosuch"], "bundle_extra_packages": ["nosuch"]}
     result = stage(source.target(), packages=asked)
@@ -221,7 +226,7 @@ def test_a_package_signed_by_somebody_else_is_refused(tmp_path: Path, small: Sou
     assert "are not signed by the key" in result["msg"] and "library-1-1.el9.noarch.rpm" in result["msg"]
     assert "app-1-1.el9.noarch.rpm" not in result["msg"] and str(small.root) in result["msg"]
     assert not (tmp_path / "bundle").exists()
-    # It was not kept: what the vendor then signs is taken.
+    # What the vendor then signs is taken.
     small.vendor.sign(small.root / "Packages/library-1-1.el9.noarch.rpm")
     small.publish()
     assert len(carried(stage(small.target(), "app"))) == 2

@@ -266,7 +266,7 @@ def _resolve(executable: str, target: Target, requirements: list[str], scratch: 
 
 def _download(executable: str, target: Target, asked: dict[str, list[str]], folder: str, known: list[str]) -> None:
     options = ["--quiet", "--disable-pip-version-check", "--no-input", "--only-binary=:all:"]
-    options += ["--implementation", "cp", "--python-version", target.python, "--dest", folder]
+    options += ["--implementation", "cp", "--python-version", target.python, "--dest", folder, "--log", f"{folder}.log"]
     options += [part for name in _PLATFORMS for part in ("--platform", f"{name}_{MACHINES[target.architecture]}")]
     options += [part for name in known for part in ("--find-links", name)]
     environment = json.dumps(target.environments()[0])
@@ -276,14 +276,35 @@ def _download(executable: str, target: Target, asked: dict[str, list[str]], fold
         # What pip writes before it is done is seen, and goes with the rest.
         env={"TMPDIR": os.path.dirname(folder)},
     )
+    # Where an index does not answer, pip goes on with what else it finds, and says so in its log only.
+    silent = _unreachable(f"{folder}.log")
+    settings = (
+        "Index, proxy and certificates are pip's own settings on this machine (pip config, or PIP_INDEX_URL, HTTPS_PROXY "
+        "and PIP_CERT in the environment; REQUESTS_CA_BUNDLE wins over PIP_CERT)."
+    )
     if result.rc != 0:
         by_wheels = {text: by for text, by in asked.items() if by != ["the requirements"]}
         also = f"\nAmong what it was asked for: {_wanted(by_wheels)}." if by_wheels else ""
+        said = "\n".join([last_words(result), *silent])
         raise AirgapError(
-            f"pip found no set of wheels for {target.label}: {last_words(result)}{also}\n"
-            "Change bundle_controller_requirements or bundle_controller_python. Index, proxy and certificates are pip's own "
-            "settings on this machine (pip config, or PIP_INDEX_URL, HTTPS_PROXY and PIP_CERT in the environment)."
+            f"pip found no set of wheels for {target.label}: {said}{also}\n"
+            f"Change bundle_controller_requirements or bundle_controller_python. {settings}"
         )
+    if silent:
+        found = "\n".join(silent)
+        raise AirgapError(
+            f"pip could not ask every index for the wheels for {target.label}, so what it chose may be old:\n{found}\n{settings}"
+        )
+
+
+def _unreachable(log: str) -> list[str]:
+    """The first addresses that pip could not fetch, with the reason; one that an index merely does not have is no fault."""
+    try:
+        with open(log, encoding="utf-8", errors="replace") as handle:
+            lines = re.findall(r"Could not fetch URL .* - skipping", handle.read())
+    except OSError:
+        return []
+    return [line[:500] for line in dict.fromkeys(lines) if not re.search(r"\b40[34] Client Error\b", line)][:3]
 
 
 def _roots(requirements: list[str]) -> list[_Asked]:

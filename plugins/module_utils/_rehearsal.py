@@ -38,11 +38,16 @@ MAX_SOCKET_PATH = 107
 # One probe's time: the first token of a large model on a CPU takes long.
 PROBE_TIMEOUT = 120
 STOP_TIMEOUT = 30
+# For how long an engine that tried to reach a network is watched on.
+AFTER_ATTEMPT = 20
 
 # "(EngineCore pid=25) ERROR 11-21 04:19:21 [core.py:402] " and the like, before what was really said.
 _PREFIX = re.compile(
     r"^(?:\([\w -]+ pid=\d+\)\s)?(?:(?:ERROR|WARNING|INFO|DEBUG)\s\d\d-\d\d\s[\d:.,]+\s(?:\[[^\]]*\]\s?)?)?"
 )
+_OF_A_NETWORK = re.compile(r"https?://|name resolution|resolve host|unreachable|getaddrinfo", re.IGNORECASE)
+# What follows an exception and does not belong to its message.
+_NOT_OF_IT = ("Traceback", "During handling", "The above exception", "[")
 _EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Failure)\b(?::.*|\s*)$")
 
 
@@ -132,8 +137,10 @@ def gpu_shortage(needed: int) -> str:
         return f"the instance asks for {needed} GPU{'' if needed == 1 else 's'}, and the staging machine has {have}"
     # Engines before 25 leave the field out.
     said = run(["docker", "info", "--format", "{{json .}}"])
-    known = json.loads(said.stdout).get("CDISpecDirs") if said.rc == 0 else None
-    return "" if known else "Docker on the staging machine knows no CDI names, by which instances get their GPUs"
+    directories = (json.loads(said.stdout).get("CDISpecDirs") if said.rc == 0 else None) or []
+    if any(_names_gpus(directory) for directory in directories):
+        return ""
+    return "Docker on the staging machine knows no CDI names of GPUs (nvidia-ctk cdi generate makes them)"
 
 
 def key(case: Case, level: Level) -> str:
@@ -175,23 +182,20 @@ def overlay(case: Case, stage: Stage, level: Level) -> str:
 
 def last_words(log: str, limit: int = 12) -> str:
     """What an engine said when it failed: its exceptions where there are any, the first of which is the cause."""
-    lines = [_PREFIX.sub("", line.rstrip()) for line in log.splitlines()]
-    said: dict[str, None] = {}
-    for at, line in enumerate(lines):
+    pairs = [_taken_apart(line) for line in log.splitlines()]
+    lines = [text for _prefix, text in pairs]
+    said: dict[str, str] = {}
+    for at, (prefix, line) in enumerate(pairs):
         if not _EXCEPTION.match(line) or not _follows_a_stack(lines, at):
             continue
-        # The message goes on until something else is logged.
-        rest = []
-        for more in lines[at + 1 : at + 6]:
-            if not more.strip() or more.startswith(("Traceback", "During handling", "The above exception", "[")):
+        message = [line]
+        # A message of several lines goes on in the same record of the log.
+        for more_prefix, more in pairs[at + 1 : at + 6]:
+            if more_prefix != prefix or not more.strip() or _EXCEPTION.match(more) or more.startswith(_NOT_OF_IT):
                 break
-            if _PREFIX.sub("", more) != more or _EXCEPTION.match(more):
-                break
-            rest.append(more)
-        said.setdefault("\n".join([line, *rest])[:1500])
-    if said:
-        return "\n".join(list(said)[:4])
-    return "\n".join(line for line in lines[-limit:]) or "(it said nothing)"
+            message.append(more)
+        said.setdefault(line, "\n".join(message)[:1500])
+    return "\n".join(list(said.values())[:4]) or "\n".join(lines[-limit:]) or "(it said nothing)"
 
 
 def rehearse(case: Case, stage: Stage, level: Level) -> None:
@@ -216,7 +220,7 @@ def rehearse(case: Case, stage: Stage, level: Level) -> None:
         try:
             with _network_watch.Watch(int(state["State"]["Pid"]), state["Config"]["Hostname"]) as watch:
                 breaches = _container_seal.breaches(_container_seal.read(state))
-                failure = _wait(case, stage, level, container, socket)
+                failure = _wait(case, stage, level, container, socket, watch)
                 # What it tries when it ends counts as well.
                 run(["docker", "stop", "--time", str(STOP_TIMEOUT), container])
                 attempts = watch.attempts()
@@ -282,7 +286,7 @@ def _prepared(case: Case, stage: Stage, level: Level) -> Iterator[str]:
             shutil.rmtree(os.path.join(directory, name), ignore_errors=True)
 
 
-def _wait(case: Case, stage: Stage, level: Level, container: str, socket: str) -> str:
+def _wait(case: Case, stage: Stage, level: Level, container: str, socket: str, watch: _network_watch.Watch) -> str:
     """Ask until the engine has done it, or has failed: then why."""
     address = _http.Address(unix=socket)
     give_up = time.monotonic() + stage.timeout
@@ -308,7 +312,12 @@ def _wait(case: Case, stage: Stage, level: Level, container: str, socket: str) -
         if ended:
             return ended
         if time.monotonic() > give_up:
+            if watch.attempts():
+                return ""
             return f"it was not ready after {stage.timeout} seconds (bundle_rehearsal_timeout): {said}"
+        if watch.attempts():
+            # It is refused already, and may go on trying for very long. What else it wants shows in a moment.
+            give_up = min(give_up, time.monotonic() + AFTER_ATTEMPT)
         time.sleep(1)
 
 
@@ -334,6 +343,8 @@ def _ended(container: str) -> str:
         return ""
     if state.get("OOMKilled"):
         return "the kernel ended it for want of memory"
+    if state["ExitCode"] == 137:
+        return "it was killed (status 137), as the kernel does for want of memory"
     return f"it ended with status {state['ExitCode']}" + (f" ({state['Error']})" if state.get("Error") else "")
 
 
@@ -347,17 +358,29 @@ def _log(container: str, directory: str) -> str:
 
 
 def _heard(log: str) -> str:
-    """The lines of a log that speak of a network."""
-    pattern = re.compile(
-        r"resol(?:ve|ution)|unreachable|https?://|Connection(?:Error| refused)|getaddrinfo", re.IGNORECASE
-    )
-    lines = [line.strip()[:400] for line in log.splitlines() if pattern.search(line)]
+    """The last lines of a log that speak of a network."""
+    lines = [text.strip()[:400] for _prefix, text in map(_taken_apart, log.splitlines()) if _OF_A_NETWORK.search(text)]
     return "The engine said:\n" + "\n".join(list(dict.fromkeys(lines))[-6:]) + "\n" if lines else ""
+
+
+def _taken_apart(line: str) -> tuple[str, str]:
+    """What the engine's logging put before, and what was said."""
+    text = _PREFIX.sub("", line.rstrip())
+    return line.rstrip()[: len(line.rstrip()) - len(text)], text
 
 
 def _follows_a_stack(lines: Sequence[str], at: int) -> bool:
     """Whether an indented line of a stack, or the head of one, stands closely before."""
     return any(line.startswith(("  ", "Traceback")) for line in lines[max(0, at - 3) : at])
+
+
+def _names_gpus(directory: str) -> bool:
+    """Whether a directory has a CDI file of NVIDIA's GPUs."""
+    for name in os.listdir(directory) if os.path.isdir(directory) else []:
+        with open(os.path.join(directory, name), encoding="utf-8", errors="replace") as handle:
+            if "nvidia.com/gpu" in handle.read(4096):
+                return True
+    return False
 
 
 def _bind(source: str, target: str, read_only: bool = False) -> dict[str, Any]:

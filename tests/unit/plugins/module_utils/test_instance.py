@@ -52,6 +52,7 @@ def test_a_good_instance_is_not_refused() -> None:
         ({"image": "other:v1.0"}, ["'other:v1.0'", IMAGE, "Stage"]),
         ({"model": "huge"}, ["'huge'", "tiny", "Stage"]),
         ({"gpus": -1}, ["gpus is -1"]),
+        ({"rehearsal": "start"}, ["rehearsal is 'start'", "auto, generate, load, none"]),
         ({"gpus": 2, "options": {"tensor-parallel-size": 4}}, ["gpus is 2", "use 4"]),
         ({"gpus": 2, "options": {"tensor_parallel_size": "two"}}, ["not a number"]),
         ({"options": {"uds": "/x"}}, ["options.uds", "itself"]),
@@ -123,3 +124,24 @@ def test_no_gpu_is_given_twice_and_none_is_left_out(counts: list[int]) -> None:
     assigned = _instance.assign_gpus([{"gpus": count} for count in counts])
     assert [len(indices) for indices in assigned] == counts
     assert [index for indices in assigned for index in indices] == list(range(sum(counts)))
+
+
+def test_a_rehearsal_that_loads_takes_the_same_options() -> None:
+    load = {
+        "command": ["vllm", "launch", "render", "{model_directory}", "--uds", "{socket}"],
+        "environment": {"VLLM_TARGET_DEVICE": "cpu"},
+        "path": "/render",
+        "body": {"model": "{model}", "messages": [{"role": "user", "content": "{model_directory}?"}]},
+    }
+    engine = {**ENGINE, "rehearsal": {"cpu_images": ["*/vllm-openai-cpu"], "load": load}}
+    instance = {**CHAT, "gpus": 2, "options": {"max_model_len": 512}}
+    planned = _instance.plan([instance], [engine], IMAGES, MODELS)[0]["rehearsal"]
+    assert planned["level"] == "auto"
+    assert planned["load"]["command"][:6] == ["vllm", "launch", "render", "/model", "--uds", "/run/engine/engine.sock"]
+    assert planned["load"]["command"][6:] == _instance.command(instance, engine)[7:]
+    assert planned["load"]["body"] == {"model": "tiny", "messages": [{"role": "user", "content": "/model?"}]}
+
+
+def test_an_engine_without_a_way_to_load_has_none() -> None:
+    planned = _instance.plan([{**CHAT, "rehearsal": "none"}], [ENGINE], IMAGES, MODELS)[0]["rehearsal"]
+    assert planned == {"level": "none", "cpu_images": [], "load": None}

@@ -24,13 +24,13 @@ from typing import Any, Iterator, NamedTuple
 
 from ansible_collections.airgap.inference.plugins.module_utils._digest import CHUNK, Record, write_if_changed
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
-from ansible_collections.airgap.inference.plugins.module_utils._hub_errors import told
+from ansible_collections.airgap.inference.plugins.module_utils._hub_errors import http_of, told
 from ansible_collections.airgap.inference.plugins.module_utils._manifest import path_fault, printable
 from ansible_collections.airgap.inference.plugins.module_utils._model_lock import alone
 from ansible_collections.airgap.inference.plugins.module_utils._progress import Progress
 
 SCHEME = "hf://"
-REQUIREMENT = "huggingface_hub>=2,<3"
+REQUIREMENT = "huggingface_hub>=1,<3"
 COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 
 _SOURCE = re.compile(r"hf://([A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?)(?:@([\w./-]+))?\Z", re.ASCII)
@@ -111,6 +111,15 @@ class Hub:
             kept = os.path.join(self._directory(repository), f"{info.sha}.json")
             write_if_changed(kept, json.dumps(files, sort_keys=True).encode())
         return Listing(info.sha, files)
+
+    def reach(self, repository: str, commit: str, files: dict[str, Remote]) -> None:
+        """Ask for a file without fetching it: a gated model is listed for everybody, and its files are not."""
+        path = min(files, key=lambda path: files[path].size)
+        if not os.path.exists(os.path.join(self._directory(repository), files[path].blob)):
+            with self._telling(repository, commit):
+                client = self._client()
+                url = client.hf_hub_url(repository, path, revision=commit)
+                client.get_hf_file_metadata(url, token=_token(), timeout=_SECONDS)
 
     def fetch(self, repository: str, commit: str, files: dict[str, Remote]) -> dict[str, Fetched]:
         """Bring files into the cache, several at a time. What is there and good is not fetched again."""
@@ -217,7 +226,7 @@ class Hub:
 
     def _passes(self, error: Exception) -> bool:
         """Whether a second try may not meet it."""
-        http = importlib.import_module("httpx2")
+        http = http_of(self._client())
         if isinstance(error, self._client().errors.HfHubHTTPError):
             return error.response.status_code in (408, 500, 502, 503, 504)
         network = (http.TimeoutException, http.NetworkError, http.RemoteProtocolError)
@@ -251,7 +260,6 @@ class Hub:
             try:
                 self._module = importlib.import_module("huggingface_hub")
                 importlib.import_module("huggingface_hub.file_download")
-                importlib.import_module("httpx2")
             except ImportError as error:
                 raise AirgapError(
                     f"A source hf://… needs huggingface_hub for {sys.executable}, and it is not there ({error}). "

@@ -18,6 +18,12 @@ def told(client: Any, repository: str, revision: str, error: Exception, token: s
     return AirgapError(text.replace(str(token), "<HF_TOKEN>") if token else text)
 
 
+def http_of(client: Any) -> Any:
+    """The HTTP library that the client stands on: httpx until its versions 1, httpx2 since."""
+    modules = (kind.__module__.partition(".")[0] for kind in client.errors.HfHubHTTPError.__mro__)
+    return importlib.import_module(next(name for name in modules if name.startswith("httpx")))
+
+
 def _words(client: Any, repository: str, revision: str, error: Exception, token: bool, endpoint: str) -> str:
     kinds = client.errors
     page = f"{endpoint}/{repository}"
@@ -42,7 +48,7 @@ def _words(client: Any, repository: str, revision: str, error: Exception, token:
         return f"{repository}@{revision} lists a file that {endpoint} does not have: {_first_line(error)}. Is it a complete mirror?"
     if isinstance(error, kinds.HfHubHTTPError):
         return _status(repository, endpoint, error, token)
-    return _network(repository, endpoint, error)
+    return _network(http_of(client), repository, endpoint, error)
 
 
 def _status(repository: str, endpoint: str, error: Any, token: bool) -> str:
@@ -65,8 +71,7 @@ def _status(repository: str, endpoint: str, error: Any, token: bool) -> str:
     )
 
 
-def _network(repository: str, endpoint: str, error: Exception) -> str:
-    http = importlib.import_module("httpx2")
+def _network(http: Any, repository: str, endpoint: str, error: Exception) -> str:
     said = _first_line(error)
     if isinstance(error, http.ProxyError):
         return f"The proxy between here and {endpoint} refused ({said}). Check HTTPS_PROXY and HTTP_PROXY, with their user and password."

@@ -74,11 +74,13 @@ def collect(wanted: dict[str, Any], *, check_mode: bool) -> Collection:
             _model_source.check_name(item["name"])
             plan = _plan(item, wanted, hub, lock, check_mode=check_mode)
             plans.append((item["name"], plan, _model_source.held(path, plan.source) if plan else None))
+        for name, plan, model in plans:
+            if plan and plan.repository and not model:
+                hub.reach(plan.repository, plan.source.commit, plan.files)
+                if not check_mode:
+                    _check_indexes(name, plan, hub)
         if not check_mode:
             lock.save()
-            for name, plan, model in plans:
-                if plan and plan.repository and not model:
-                    _check_indexes(name, plan, hub)
         kept, fetched = [], {}
         for name, plan, model in plans:
             if model is None:

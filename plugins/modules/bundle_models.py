@@ -30,7 +30,7 @@ description:
     C(CURL_CA_BUNDLE) names the PEM file of a private CA.
   - A NIM image is run by Docker, and gets C(NGC_API_KEY), C(HF_TOKEN), proxies and C(SSL_CERT_FILE) of the environment.
 requirements:
-  - huggingface_hub >= 2, < 3 (for sources hf://)
+  - huggingface_hub >= 1, < 3 (for sources hf://)
   - docker (for sources nim://)
 options:
   path:

@@ -73,6 +73,7 @@ class HubServer:
         # Cut the connection after so many bytes of each answer of the store, so many times.
         self.cut_after = 0
         self.cuts = 0
+        self.ranges = True
         # Cut it as a broken line does, and not by an end that is too early.
         self.hard = False
         # Answer so many requests with this status first.
@@ -224,7 +225,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, status: int, data: bytes, headers: dict[str, str], *, store: bool = False) -> None:
         whole, begin = len(data), 0
         wanted = self.headers.get("Range")
-        if wanted and status == 200 and self.body:
+        if wanted and status == 200 and self.body and self.hub.ranges:
             begin = int(wanted.replace("bytes=", "").split("-")[0])
             data = data[begin:]
             status = 206

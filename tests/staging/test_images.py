@@ -360,19 +360,35 @@ def test_the_role_passes_on_what_the_site_describes(registry: Registry, source: 
         "airgap_hosts": {"hosts": {"gpu1": {"gateway_image": of_host}}},
     }
     (tmp_path / "hosts.json").write_text(json.dumps({"all": {"vars": description, "children": hosts}}))
-    role = {"name": "airgap.inference.bundle", "tasks_from": "images.yml"}
-    play = {"hosts": "airgap_staging", "gather_facts": False, "tasks": [{"ansible.builtin.include_role": role}]}
-    (tmp_path / "play.json").write_text(json.dumps([play]))
 
-    def stage(*targets: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    def stage(
+        *targets: dict[str, Any], tasks: str = "images.yml", **variables: Any
+    ) -> subprocess.CompletedProcess[str]:
+        role = {"name": "airgap.inference.bundle", "tasks_from": tasks}
+        play = {"hosts": "airgap_staging", "gather_facts": False, "tasks": [{"ansible.builtin.include_role": role}]}
+        (tmp_path / "play.json").write_text(json.dumps([play]))
         packages = {"__bundle_collected_packages": {"results": [{"artifact": target} for target in targets]}}
         command = [
             shutil.which("ansible-playbook", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
             or "ansible-playbook"
         ]
-        command += ["-i", f"{tmp_path}/hosts.json", f"{tmp_path}/play.json", "-e", json.dumps(packages)]
+        command += [
+            "-i",
+            f"{tmp_path}/hosts.json",
+            f"{tmp_path}/play.json",
+            "-e",
+            json.dumps({**packages, **variables}),
+        ]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
+    # What the description alone shows to be wrong is told before anything is fetched.
+    wrong = [
+        {"name": "docker.io/vendor/nobody:1", "path": f"{tmp_path}/vendor.tar"},
+        {"name": ENGINE, "path": f"{tmp_path}/none.tar"},
+    ]
+    faults = stage(tasks="preflight.yml", airgap_image_archives=wrong)
+    assert "airgap_image_archives names docker.io/vendor/nobody:1, but no instance" in faults.stdout, faults.stdout
+    assert f"files of airgap_image_archives are not there: {tmp_path}/none.tar." in faults.stdout
     refused = stage(OLD)
     assert refused.returncode != 0 and "compressed with zstd" in refused.stdout, refused.stdout + refused.stderr
     taken = stage(NEW)

@@ -177,6 +177,7 @@ def _collections(root: str, controller: dict[str, Any], record: Record, complete
             # There is no type of its own for collections among the registered ones.
             purl=("generic", namespace, name, item["version"], {}),
             sha256=_sha256(os.path.join(root, path), record) if there else "",
+            licence=item.get("licence", ""),
             description="Ansible collection",
         )
 

@@ -63,6 +63,12 @@ class Collection(NamedTuple):
         return f"{self.info['namespace']}.{self.info['name']}"
 
     @property
+    def licence(self) -> str:
+        """What it states: galaxy.yml has a list of SPDX identifiers, or the name of a file."""
+        stated = self.info.get("license") or []
+        return ", ".join([stated] if isinstance(stated, str) else map(str, stated))
+
+    @property
     def file(self) -> str:
         return f"{self.info['namespace']}-{self.info['name']}-{self.info['version']}.tar.gz"
 

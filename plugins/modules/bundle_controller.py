@@ -150,7 +150,9 @@ def collect(module: AnsibleModule, scratch: str) -> dict[str, object]:
         "artifact": {
             "python": params["python_versions"],
             "requirements": pins,
-            "collections": [{"name": item.name, "version": item.info["version"]} for item in collections],
+            "collections": [
+                {"name": item.name, "version": item.info["version"], "licence": item.licence} for item in collections
+            ],
             "wheels": _wheels.licences(every),
         },
         "fetched": fetched,

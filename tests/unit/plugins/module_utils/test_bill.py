@@ -84,7 +84,7 @@ ARTIFACTS: dict[str, Any] = {
     "controller": {
         "python": ["3.11", "3.13"],
         "requirements": ["pyyaml==6.0.3"],
-        "collections": [{"name": "airgap.inference", "version": "0.1.0"}],
+        "collections": [{"name": "airgap.inference", "version": "0.1.0", "licence": "GPL-3.0-or-later"}],
         "wheels": [{"name": "pyyaml", "version": "6.0.3", "licence": "MIT OR Apache-2.0"}],
     },
     "rehearsals": [{"kind": "instance"}],
@@ -187,6 +187,7 @@ def test_licences_are_those_that_were_stated_and_no_others(root: Path) -> None:
     declared = {"acknowledgement": "declared"}
     assert found == {
         "Demo": [{"license": {"name": "GPLv2+ and BSD", **declared}}],
+        "airgap.inference": [{"license": {"id": "GPL-3.0-or-later", **declared}}],
         "llama": [{"license": {"id": "Apache-2.0", **declared}}],
         "pyyaml": [{"expression": "MIT OR Apache-2.0", **declared}],
     }

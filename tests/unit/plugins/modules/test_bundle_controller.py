@@ -26,7 +26,7 @@ def fixture_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
     for name in ("pip", "lib", "old"):
         index.add(name, "1")
     (tmp_path / "collection").mkdir()
-    (tmp_path / "collection/galaxy.yml").write_text("namespace: acme\nname: demo\nversion: 1.2.3\n")
+    (tmp_path / "collection/galaxy.yml").write_text("namespace: acme\nname: demo\nversion: 1.2.3\nlicense: [MIT]\n")
     return index
 
 
@@ -56,6 +56,7 @@ def test_several_pythons_share_the_wheels_and_the_second_time_changes_nothing(in
         'old==1 ; python_version == "3.97"',
         "pip==1",
     ]
+    assert first["artifact"]["collections"] == [{"name": "acme.demo", "version": "1.2.3", "licence": "MIT"}]
     assert first["artifact"]["wheels"][1] == {"name": "lib", "version": "1", "licence": "MIT"}
     assert sorted(path.name for path in bundle.glob("wheels/*")) == [
         f"{name}-py3-none-any.whl" for name in ("ansible_core-9", "lib-1", "old-1", "pip-1")

@@ -23,13 +23,13 @@ LOOK = 5
 #
 # The watch: when the playbook is interrupted nothing else would end the step. All programs in the session's group get
 # the signal; the module may put away what it must (mounts, containers) before it is killed. Time is counted and not
-# read from the clock, which may be set meanwhile.
+# read from the clock, which may be set meanwhile. A result that nobody fetches is removed, too.
 _SESSION = f"""
 directory=$1
 echo "$$" >"$directory/pid"
 (
   silent=0
-  while sleep 2; do
+  while sleep 2 && [ -d "$directory" ]; do
     if [ -n "$3" ]; then
       [ -d "/proc/$3" ] && continue
     elif [ -e "$directory/asked" ]; then
@@ -41,18 +41,15 @@ echo "$$" >"$directory/pid"
       [ "$silent" -lt {PATIENCE} ] && continue
     fi
     trap '' TERM
-    kill -TERM 0
-    sleep 30
+    [ -e "$directory/rc" ] || {{ kill -TERM 0; sleep 30; }}
     rm -rf "$directory"
     kill -KILL 0
   done
 ) &
-watch=$!
 # Arguments may be secrets: they do not lie there while the module runs.
 if [ -e "$directory/in" ]; then exec <"$directory/in"; rm -f "$directory/in"; fi
 AIRGAP_PROGRESS="$directory/progress" sh -c "$2" >"$directory/out" 2>"$directory/err"
 echo "$?" >"$directory/rc.part" && mv "$directory/rc.part" "$directory/rc"
-kill "$watch"
 """
 
 # Where no directory can be made the command runs in the foreground, as it would without all this.
@@ -150,4 +147,6 @@ def read(token: str, stdout: str) -> Ended | Works | None:
 
 
 def _fill(script: str, **values: str) -> str:
+    # As one command: Ansible sets others before and behind it.
+    script = "{" + script + "}"
     return re.sub("@([A-Z]+)@", lambda match: values[match.group(1)], script)

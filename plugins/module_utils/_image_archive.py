@@ -223,9 +223,14 @@ class Known:
 
 def find(reader: Reader, archive: Archive, architecture: str) -> Image:
     """The image that an archive holds under the name that is wanted, for one architecture."""
+    docker = reader.has("manifest.json")
     if reader.has("oci-layout") and reader.has("index.json"):
-        return _find_oci(reader, archive, architecture)
-    if reader.has("manifest.json"):
+        image = _find_oci(reader, archive, architecture)
+        # docker save of Docker 25 and later writes both forms. From its classic store come unpacked layers under a
+        # digest that no registry knows; compressed, half of that has to be carried.
+        if not docker or not all(part.media_type.endswith(".tar") for part in image.parts[1:]):
+            return image
+    if docker:
         return _find_docker(reader, archive, architecture)
     raise AirgapError(
         f"{archive.path} is neither an oci-archive (it has no index.json) nor a docker-archive (it has no manifest.json)."
@@ -293,13 +298,8 @@ def _find_docker(reader: Reader, archive: Archive, architecture: str) -> Image:
 def _pick(archive: Archive, choices: list[list[str]]) -> list[int]:
     """Which of the archive's images is meant, by the names that each has. Several only when all have the same one."""
     full = archive.name.full
-    # As Docker shortens the names of its own registry.
-    wanted = (
-        {archive.reference}
-        if archive.reference
-        else {full, _without(full, "docker.io/"), _without(full, "docker.io/library/")}
-    )
-    found = [number for number, labels in enumerate(choices) if wanted.intersection(labels)]
+    wanted = _shortened(archive.key)
+    found = [number for number, labels in enumerate(choices) if wanted in map(_shortened, labels)]
     if not found and not archive.reference and all(labels == choices[0] for labels in choices):
         found = list(range(len(choices)))
     if found and all(choices[number] == choices[found[0]] for number in found):
@@ -346,8 +346,12 @@ def _called(archive: Archive) -> str:
     return f"{archive.name.full} of {archive.path}"
 
 
-def _without(text: str, start: str) -> str:
-    return text[len(start) :] if text.startswith(start) else text
+def _shortened(name: str) -> str:
+    """As Docker shows the names of its own registry."""
+    for start in ("docker.io/library/", "docker.io/"):
+        if name.startswith(start):
+            return name[len(start) :]
+    return name
 
 
 def _stamp(path: str) -> list[int]:

@@ -86,12 +86,17 @@ class Collection:
         self.known.save()
 
     def _of_registry(self, name: _oci.Name, held: dict[str, str]) -> Image:
-        there = held.get(name.full)
-        digest = there if there and name.digest else _image_registry.resolve(name, self.architecture, self.registry)
-        parts = (
-            _oci.parts(self.layout, digest) if there == digest else _image_registry.parts(name, digest, self.registry)
-        )
-        return Image(name, f"docker://{name.source}{name.version}", digest, parts)
+        source, there = f"docker://{name.source}{name.version}", held.get(name.full)
+        if there and name.digest and _oci.architecture(self.layout, there) == self.architecture:
+            digest = there
+        else:
+            digest = _image_registry.resolve(name, self.architecture, self.registry)
+        if digest == there:
+            return Image(name, source, digest, _oci.parts(self.layout, digest))
+        found = _image_registry.architecture(name, digest, self.registry)
+        if found != self.architecture:
+            raise AirgapError(f"{name.full} is made for {found[:40] or 'none'!a}; the site needs {self.architecture}.")
+        return Image(name, source, digest, _image_registry.parts(name, digest, self.registry))
 
     def _of_archive(self, archive: _image_archive.Archive, held: dict[str, str]) -> Image:
         name = archive.name

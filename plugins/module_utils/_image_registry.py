@@ -45,15 +45,22 @@ class Registry(NamedTuple):
 
 def resolve(name: _oci.Name, architecture: str, registry: Registry) -> str:
     """Ask the registry, by its manifest only, which digest a name means now."""
-    return _oci.choose_instance(_manifest(name, name.version, registry), architecture, name.full)
+    return _oci.choose_instance(_inspect(name, name.version, registry), architecture, name.full)
 
 
 def parts(name: _oci.Name, digest: str, registry: Registry) -> list[_oci.Blob]:
     """The configuration and the layers of an image, as the registry describes them."""
-    raw = _manifest(name, f"@{digest}", registry)
+    raw = _inspect(name, f"@{digest}", registry)
     if f"sha256:{sha256_bytes(raw)}" != digest:
         raise AirgapError(f"The registry of {name.full} gave another manifest than {digest} when asked for that one.")
     return _oci.parse_parts(raw, f"The manifest of {name.full}")
+
+
+def architecture(name: _oci.Name, digest: str, registry: Registry) -> str:
+    """What an image was made for, as the registry has it; asked before gigabytes of it are fetched."""
+    return _oci.parse_architecture(
+        _inspect(name, f"@{digest}", registry, "--config"), f"The configuration of {name.full}"
+    )
 
 
 def copy(layout: str, name: _oci.Name, digest: str, registry: Registry) -> None:
@@ -78,8 +85,8 @@ def said(result: Result) -> str:
     return re.sub(r"\\(.)", r"\1", match[1]) if match else text
 
 
-def _manifest(name: _oci.Name, version: str, registry: Registry) -> bytes:
-    command = ["skopeo", *_conf(registry), "inspect", "--raw", "--retry-times", "2", *_auth(registry)]
+def _inspect(name: _oci.Name, version: str, registry: Registry, *options: str) -> bytes:
+    command = ["skopeo", *_conf(registry), "inspect", "--raw", *options, "--retry-times", "2", *_auth(registry)]
     command += ["--cert-dir", registry.certificates] if registry.certificates else []
     result = run([*command, f"docker://{name.source}{version}"])
     if result.rc != 0:

@@ -23,6 +23,7 @@ from ansible_collections.airgap.inference.plugins.module_utils._digest import (
     write_if_changed,
 )
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
+from ansible_collections.airgap.inference.plugins.module_utils._progress import Progress
 
 REFERENCE = "org.opencontainers.image.ref.name"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -204,7 +205,9 @@ def verify(layout: str, record: Record) -> list[str]:
     known = {path: record.known(os.path.join(layout, path)) for path in _blobs(layout)}
     unknown = {path: os.path.getsize(os.path.join(layout, path)) for path, sha256 in known.items() if not sha256}
     wrong = []
-    for path, sha256 in {**known, **sha256_files(layout, unknown)}.items():
+    with Progress("images that are there already", sum(unknown.values())) as progress:
+        read = sha256_files(layout, unknown, on_read=progress.add)
+    for path, sha256 in {**known, **read}.items():
         if sha256 == os.path.basename(path):
             record.note(os.path.join(layout, path), str(sha256))
         elif isinstance(sha256, str):

@@ -82,7 +82,26 @@ def test_one_architecture_of_a_list_comes_with_its_digest_and_once(
     asked = len(front.blobs())
     second = room.run(name)
     assert (first["changed"], second["changed"]) == (True, False) and first["artifacts"] == second["artifacts"]
-    assert len(front.blobs()) == asked == 3
+    # Two layers, and the configuration that was asked before, too.
+    assert len(set(front.blobs())) == 3 and len(front.blobs()) == asked
+    front.shutdown()
+
+
+def test_another_architecture_is_refused_before_it_is_fetched(
+    registry: Registry, source: Layout, tmp_path: Path
+) -> None:
+    """An image that is not of a list says only in its configuration what it was made for."""
+    name = push(registry, source, source.image("arm", architecture="arm64"), "x/arm:1")
+    front = Front(registry)
+    room = Room(tmp_path, front.address)
+    refused = room.run(name)
+    assert refused["failed"] and "x/arm:1 is made for 'arm64'; the site needs amd64." in refused["msg"]
+    assert len(front.blobs()) == 1 and not room.blobs()
+    assert room.run(name, architecture="arm64")["fetched"] == [name]
+    # By its digest it would need no question; for another architecture it does.
+    by_digest = f"docker.io/x/arm@{source.entries[-1]['digest']}"
+    assert room.run(by_digest, architecture="arm64")["fetched"] == [by_digest]
+    assert f"not made for amd64: {by_digest}" in room.run(by_digest)["msg"]
     front.shutdown()
 
 

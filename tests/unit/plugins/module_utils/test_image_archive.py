@@ -122,6 +122,24 @@ def test_an_archive_of_several_others_asks_which(tmp_path: Path) -> None:
     assert [find(path, name).position for name in ("a:1", "b:1")] == [0, 1]
 
 
+@pytest.mark.parametrize("packed", ["", "gzip"])
+@pytest.mark.parametrize("reference", [None, "vendor/engine:1.0", "docker.io/vendor/engine:1.0"])
+def test_of_both_forms_of_docker_save_the_smaller_one_travels(
+    tmp_path: Path, packed: str, reference: str | None
+) -> None:
+    """Docker 25 and later write both: the digest counts where it is the registry's, and then the layers are packed."""
+    source = Layout(tmp_path / "source")
+    image = source.image("engine", packed=packed)
+    annotations = {_image_archive._CONTAINERD_NAME: NAME, _oci.REFERENCE: "1.0"}
+    (source.path / "index.json").write_text(json.dumps({"manifests": [{**image, "annotations": annotations}]}))
+    manifest = json.loads((source.path / "blobs/sha256" / image["digest"][7:]).read_bytes())
+    paths = ["blobs/" + part["digest"].replace(":", "/") for part in [manifest["config"], *manifest["layers"]]]
+    listed = [{"Config": paths[0], "Layers": paths[1:], "RepoTags": ["vendor/engine:1.0"]}]
+    (source.path / "manifest.json").write_text(json.dumps(listed))
+    found = find(source.archive(tmp_path / "a.tar"), reference)
+    assert (found.manifest.digest if found.manifest else None) == (image["digest"] if packed else None)
+
+
 def test_two_images_of_one_name_are_not_guessed_at(tmp_path: Path) -> None:
     source = Layout(tmp_path / "source")
     for name in ("one", "two"):

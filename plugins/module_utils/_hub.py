@@ -161,8 +161,9 @@ class Hub:
                     break
                 except Exception as error:
                     # An address that was signed for some hours may end in the middle: a new one is asked for.
-                    fruitless = 0 if arriving.size > before else fruitless + 1
-                    if fruitless >= _PATIENCE or not (self._passes(error) or arriving.size > before):
+                    grown = before < arriving.size <= remote.size
+                    fruitless = 0 if grown else fruitless + 1
+                    if fruitless >= _PATIENCE or not (self._passes(error) or grown or arriving.begin_anew()):
                         raise
                     time.sleep(2**fruitless)
             sha256, seen = arriving.digests()
@@ -285,8 +286,7 @@ class _Arriving:
         self._file.seek(0)
         while block := self._file.read(CHUNK):
             self._count(block)
-        if self.size > self._remote.size:
-            self.truncate(0)
+        self.begin_anew()
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -318,6 +318,13 @@ class _Arriving:
             self._progress.add(-self.size)
         self._start()
         return 0
+
+    def begin_anew(self) -> bool:
+        """A file that is longer than it should be has no good beginning."""
+        longer = self.size > self._remote.size
+        if longer:
+            self.truncate(0)
+        return longer
 
     def digests(self) -> tuple[str, str]:
         """The SHA-256, and the digest that the hub knows."""

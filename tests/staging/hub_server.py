@@ -60,8 +60,9 @@ class Request:
 class HubServer:
     """The hub and its store, each with its threads. With a certificate both speak TLS."""
 
-    def __init__(self, certificate: Path | None = None, key: Path | None = None, host: str = "localhost") -> None:
-        self._host = host
+    def __init__(self, certificate: Path | None = None, key: Path | None = None, *hosts: str) -> None:
+        # The hub's name and its store's.
+        self._hosts = hosts or ("localhost", "127.0.0.1")
         self.repositories: dict[str, Repository] = {}
         self.renamed: dict[str, str] = {}
         # Tokens, and whether their account has accepted the terms of gated models.
@@ -99,7 +100,7 @@ class HubServer:
 
     def address(self, number: int) -> str:
         scheme = "https" if self._tls else "http"
-        return f"{scheme}://{self._host}:{self._servers[number].server_address[1]}"
+        return f"{scheme}://{self._hosts[number]}:{self._servers[number].server_address[1]}"
 
     def add(self, name: str, files: dict[str, bytes]) -> Repository:
         """A model with one commit on main."""

@@ -370,7 +370,7 @@ def test_without_the_client_the_python_and_the_command_are_named(room: Room) -> 
 
 
 def test_a_private_ca_is_honoured(tmp_path: Path) -> None:
-    certificate, key = certificate_for(tmp_path, "localhost")
+    certificate, key = certificate_for(tmp_path, "DNS:localhost", "IP:127.0.0.1")
     with HubServer(certificate, key) as hub:
         hub.add("org/name", FILES)
         room = Room(tmp_path / "room", HF_ENDPOINT=hub.endpoint)
@@ -384,9 +384,9 @@ def test_a_private_ca_is_honoured(tmp_path: Path) -> None:
 
 
 def test_a_proxy_carries_everything(tmp_path: Path) -> None:
-    # The name does not resolve here: what arrives has come through the proxy.
-    certificate, key = certificate_for(tmp_path, "hub.example.org")
-    with HubServer(certificate, key, host="hub.example.org") as hub, Proxy() as proxy:
+    # These names do not resolve here: what arrives has come through the proxy.
+    certificate, key = certificate_for(tmp_path, "DNS:hub.example.org", "DNS:store.example.org")
+    with HubServer(certificate, key, "hub.example.org", "store.example.org") as hub, Proxy() as proxy:
         hub.add("org/name", FILES)
         room = Room(tmp_path / "room", HF_ENDPOINT=hub.endpoint, SSL_CERT_FILE=str(certificate))
         assert "cannot be reached" in refusal(room.run(MODEL))
@@ -396,8 +396,7 @@ def test_a_proxy_carries_everything(tmp_path: Path) -> None:
         room.environment["HTTPS_PROXY"] = proxy.address("user:right")
         result = room.run(MODEL)
         assert (room.directory(result) / "model.safetensors").read_bytes() == FILES["model.safetensors"]
-        ports = {urlport(hub.address(0)), urlport(hub.address(1))}
-        assert {f"hub.example.org:{port}" for port in ports} == proxy.asked
+        assert {hub.address(number).replace("https://", "") for number in (0, 1)} == proxy.asked
 
 
 def test_the_role_keeps_the_token_out_of_its_log(hub: HubServer, repository: Repository, room: Room) -> None:
@@ -442,20 +441,16 @@ def wait(ready: Any, seconds: float = 30) -> None:
         time.sleep(0.02)
 
 
-def certificate_for(directory: Path, name: str) -> tuple[Path, Path]:
+def certificate_for(directory: Path, *names: str) -> tuple[Path, Path]:
     certificate, key = directory / "hub.pem", directory / "hub.key"
     kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    names = ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"]
+    subject = ["-subj", "/CN=hub", "-addext", f"subjectAltName={','.join(names)}"]
     subprocess.run(
-        ["openssl", "req", "-x509", *kind, *names, "-keyout", str(key), "-out", str(certificate)],
+        ["openssl", "req", "-x509", *kind, *subject, "-keyout", str(key), "-out", str(certificate)],
         check=True,
         capture_output=True,
     )
     return certificate, key
-
-
-def urlport(address: str) -> str:
-    return address.rsplit(":", 1)[1]
 
 
 class Proxy:
@@ -497,7 +492,7 @@ class Proxy:
             client.close()
             return
         self.asked.add(target)
-        upstream = socket.create_connection(("localhost", int(urlport(target))))
+        upstream = socket.create_connection(("localhost", int(target.rsplit(":", 1)[1])))
         client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
         ends = {client: upstream, upstream: client}
         while True:

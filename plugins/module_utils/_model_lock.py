@@ -25,12 +25,12 @@ class Lock:
         self._path = path
         self._entries: dict[str, str] = {}
         try:
-            with open(path or "/dev/null", encoding="utf-8") as handle:
+            with open(path or os.devnull, "rb") as handle:
                 text = handle.read()
         except FileNotFoundError:
             return
         try:
-            entries = json.loads(text or "{}")
+            entries = json.loads(text.decode("utf-8") or "{}")
             if not all(isinstance(value, str) for value in entries.values()):
                 raise ValueError("it is not an object of texts")
         except (ValueError, AttributeError) as error:

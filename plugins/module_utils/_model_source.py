@@ -130,7 +130,7 @@ def held(models: str, source: Source) -> Model | None:
                 text = handle.read()
         except OSError:
             continue
-        listed = {line[66:]: line[:64] for line in text.decode("utf-8").splitlines()}
+        listed = {line[66:]: line[:64] for line in text.decode("utf-8", "replace").splitlines()}
         if (
             source.revision(sha256_bytes(text)) == revision
             and listed.keys() == source.entries.keys()

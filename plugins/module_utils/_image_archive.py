@@ -83,21 +83,20 @@ class Reader:
         self._members: dict[str, tarfile.TarInfo] = {}
         try:
             self._list()
-        except (AirgapError, *_BROKEN) as error:
+        except AirgapError:
             self.close()
-            raise (
-                error
-                if isinstance(error, AirgapError)
-                else AirgapError(f"{path} is not a tar archive, or is damaged: {error}.")
-            ) from error
+            raise
+        except _BROKEN as error:
+            self.close()
+            raise AirgapError(f"{path} is not a tar archive, or is damaged: {error}.") from error
 
     def _list(self) -> None:
         with tarfile.open(fileobj=_Bounded(self._file), mode="r:") as tar:  # type: ignore[call-overload]
-            for member in tar:
+            for number, member in enumerate(tar):
                 # Links, sparse files and devices have no place in an image; what is not found is told.
                 if member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse():
                     self._members[member.name[2:] if member.name.startswith("./") else member.name] = member
-                if len(self._members) > MEMBERS:
+                if number > MEMBERS:
                     raise AirgapError(f"{self.path} has more than {MEMBERS} files; no archive of an image has.")
 
     def close(self) -> None:

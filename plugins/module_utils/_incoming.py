@@ -15,12 +15,16 @@ import contextlib
 import ctypes
 import fcntl
 import os
-import shutil
 import stat
-from typing import Iterator
+import time
+from typing import Iterator, TextIO
 
 from ansible_collections.airgap.inference.plugins.module_utils import _digest, _manifest
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
+from ansible_collections.airgap.inference.plugins.module_utils._progress import Progress
+
+# A step whose playbook was interrupted is ended by its host within this time; the next import waits for that.
+PATIENCE = 100.0
 
 _NAME = "incoming"
 _BOOT = "/proc/sys/kernel/random/boot_id"
@@ -150,30 +154,42 @@ def unfinished(depot: str, but: str) -> list[str]:
         return []
 
 
-def remove(path: str) -> None:
-    """What was published needs its area no more."""
-    shutil.rmtree(path, ignore_errors=True)
-
-
 @contextlib.contextmanager
-def lock(depot: str) -> Iterator[None]:
+def lock(depot: str, patience: float = PATIENCE) -> Iterator[None]:
     """One import at a time. The kernel lets go of the lock when its process ends, however it ends."""
     area = os.path.join(depot, _NAME)
     os.makedirs(area, exist_ok=True)
     os.chmod(area, 0o700)
     path = os.path.join(area, "lock")
     with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600), "r+") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise AirgapError(
-                f"Another import is at work at {depot} (process {handle.read(20).strip() or 'unknown'}). Let it end, then run this again; "
-                "what it has taken is not taken twice."
-            ) from error
-        handle.truncate(0)
+        if not _locked(handle):
+            _wait(handle, depot, patience)
+        handle.seek(0)
+        handle.truncate()
         handle.write(str(os.getpid()))
         handle.flush()
         yield
+
+
+def _locked(handle: TextIO) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _wait(handle: TextIO, depot: str, patience: float) -> None:
+    owner = handle.read(20).strip() or "unknown"
+    until = time.monotonic() + patience
+    with Progress(f"waiting for another import (process {owner})"):
+        while not _locked(handle):
+            if time.monotonic() >= until:
+                raise AirgapError(
+                    f"Another import is at work at {depot} (process {owner}). Let it end, then run this again; "
+                    "what it has taken is not taken twice."
+                )
+            time.sleep(0.5)
 
 
 def _boot() -> str:

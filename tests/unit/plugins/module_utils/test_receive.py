@@ -11,6 +11,7 @@ import os
 import random
 import shutil
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -502,11 +503,21 @@ def test_killed_at_any_moment_the_next_run_ends_the_same(room: Room, volumes: tu
     assert room.hosts_find() == room.expected()
 
 
-def test_two_imports_at_a_time_are_refused(room: Room) -> None:
+def test_two_imports_at_a_time_are_refused(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     room.mount()
+    monkeypatch.setattr(_incoming.lock.__wrapped__, "__defaults__", (0.6,))
     with _incoming.lock(str(room.depot)):
         message = room.refused()
     assert f"process {os.getpid()}" in message
+    assert not room.receive().missing
+
+
+def test_an_import_waits_for_one_that_is_being_ended(room: Room) -> None:
+    room.mount()
+    held = _incoming.lock(str(room.depot))
+    held.__enter__()
+    threading.Timer(0.3, held.__exit__, (None, None, None)).start()
+    assert not room.receive().missing
 
 
 def test_an_import_that_another_one_overtook_publishes_nothing(room: Room) -> None:

@@ -79,6 +79,13 @@ class Root:
         """The packages that the target itself asks for, by who asks: the headers of its kernels, if there are any."""
         if not self.target.kernels:
             return {}
+        reason = _repository.without_headers(self.target, self.kernels())
+        if reason:
+            raise AirgapError(reason)
+        return {_repository.KERNELS: [f"linux-headers-{kernel}" for kernel in self.target.kernels]}
+
+    def kernels(self) -> list[str]:
+        """The kernels whose headers the sources have."""
         found = require(
             ["apt-cache", "search", "--names-only", "^linux-headers-[0-9]"],
             "Looking for headers",
@@ -86,11 +93,11 @@ class Root:
         )
         names = [line.split(" ", 1)[0] for line in found.decode("utf-8", "replace").splitlines()]
         # What several flavours share is no kernel's own.
-        kernels = [name[len("linux-headers-") :] for name in names if not re.search(r"-common(-|$)", name)]
-        reason = _repository.without_headers(self.target, kernels)
-        if reason:
-            raise AirgapError(reason)
-        return {_repository.KERNELS: [f"linux-headers-{kernel}" for kernel in self.target.kernels]}
+        return [name[len("linux-headers-") :] for name in names if not re.search(r"-common(-|$)", name)]
+
+    def knows(self, name: str) -> bool:
+        """Whether the sources have a package of this name."""
+        return run(["apt-cache", "show", "--no-all-versions", name], env=self._environment).rc == 0
 
     def resolve(self, requests: dict[str, list[str]]) -> list[Package]:
         """All packages that installing these from nothing needs. An error says who asked for what cannot be had."""

@@ -74,19 +74,19 @@ def _status(repository: str, endpoint: str, error: Any, token: bool) -> str:
 def _network(http: Any, repository: str, endpoint: str, error: Exception) -> str:
     said = _first_line(error)
     if isinstance(error, http.ProxyError):
-        return f"The proxy between here and {endpoint} refused ({said}). Check HTTPS_PROXY and HTTP_PROXY, with their user and password."
+        return f"The proxy between here and {endpoint} refused ({said.rstrip('.')}). Check HTTPS_PROXY and HTTP_PROXY, with their user and password."
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return (
-            f"The certificate of {endpoint} is not trusted ({said}). For a private CA set SSL_CERT_FILE to its PEM file, "
+            f"The certificate of {endpoint} is not trusted ({said.rstrip('.')}). For a private CA set SSL_CERT_FILE to its PEM file, "
             "or install it on this machine."
         )
     if isinstance(error, http.TransportError):
         return (
-            f"{endpoint} cannot be reached for {repository} ({said}). Check the network; behind a proxy set HTTPS_PROXY, "
+            f"{endpoint} cannot be reached for {repository} ({said.rstrip('.')}). Check the network; behind a proxy set HTTPS_PROXY, "
             "with a mirror HF_ENDPOINT. What has arrived is kept."
         )
     if isinstance(error, (ValueError, KeyError, TypeError)):
-        return f"{endpoint} does not answer as a model hub does ({said}). Check HF_ENDPOINT, and whether a proxy wants a login."
+        return f"{endpoint} does not answer as a model hub does ({said.rstrip('.')}). Check HF_ENDPOINT, and whether a proxy wants a login."
     return f"{repository} could not be fetched from {endpoint}: {said} Run this again; what has arrived is kept."
 
 

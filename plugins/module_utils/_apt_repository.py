@@ -219,6 +219,15 @@ def digests(repository: str, architecture: str) -> dict[str, str]:
     return {record["Filename"]: record["SHA256"] for record in _published_index(repository, architecture)}
 
 
+def index_of(repository: str, architecture: str) -> bytes | None:
+    """The index that the repository offers now, or None where there is none."""
+    try:
+        with open(os.path.join(repository, _packages_path(architecture)), "rb") as handle:
+            return handle.read()
+    except FileNotFoundError:
+        return None
+
+
 def artifact(target: Target, packages: Sequence[Package]) -> dict[str, Any]:
     """What the manifest says about the repository."""
     return {**_repository.facts(target, packages), "suite": SUITE, "component": COMPONENT}
@@ -281,11 +290,7 @@ def _files(packages: Sequence[Package], architecture: str) -> set[str]:
 
 
 def _published_index(repository: str, architecture: str) -> list[dict[str, str]]:
-    try:
-        with open(os.path.join(repository, _packages_path(architecture)), encoding="utf-8") as handle:
-            return parse_records(handle.read())
-    except FileNotFoundError:
-        return []
+    return parse_records((index_of(repository, architecture) or b"").decode("utf-8"))
 
 
 def _packages_path(architecture: str) -> str:

@@ -64,20 +64,21 @@ class Package(NamedTuple):
         return self.name, self.version, self.architecture
 
 
+def described(target: Mapping[str, Any]) -> Target:
+    """A target as an inventory describes it."""
+    return Target(
+        str(target.get("distribution", "")),
+        str(target.get("release", "")),
+        str(target.get("architecture", "amd64")),
+        list(target.get("sources") or []),
+        list(target.get("modules") or []),
+        list(target.get("kernels") or []),
+    )
+
+
 def refusals(targets: Sequence[Mapping[str, Any]]) -> list[str]:
     """The refusal of each target that has one, of targets as an inventory describes them."""
-    described = [
-        Target(
-            str(target.get("distribution", "")),
-            str(target.get("release", "")),
-            str(target.get("architecture", "amd64")),
-            list(target.get("sources") or []),
-            list(target.get("modules") or []),
-            list(target.get("kernels") or []),
-        )
-        for target in targets
-    ]
-    return [reason for reason in map(refusal, described) if reason]
+    return [reason for reason in map(refusal, map(described, targets)) if reason]
 
 
 def refusal(target: Target) -> str | None:

@@ -221,8 +221,8 @@ def rehearse(case: Case, stage: Stage, level: Level) -> None:
             with _network_watch.Watch(int(state["State"]["Pid"]), state["Config"]["Hostname"]) as watch:
                 breaches = _container_seal.breaches(_container_seal.read(state))
                 failure = _wait(case, stage, level, container, socket, watch)
-                # What it tries when it ends counts as well.
-                run(["docker", "stop", "--time", str(STOP_TIMEOUT), container])
+                # What it tries when it ends counts as well; one that has failed need not be waited for.
+                run(["docker", "stop", "--time", "1" if failure else str(STOP_TIMEOUT), container])
                 attempts = watch.attempts()
         except AirgapError as error:
             # It ended before it could be looked at; if not, the error is another one.

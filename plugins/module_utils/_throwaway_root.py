@@ -31,6 +31,7 @@ _CAPABILITIES = (
     "chown,dac_override,dac_read_search,fowner,fsetid,kill,mknod,net_bind_service,"
     "setfcap,setgid,setpcap,setuid,sys_chroot,audit_write"
 )
+_WITHOUT = "Or set bundle_rehearse_packages to false; the manifest then says that they were not rehearsed."
 _ISOLATED = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--net", "--ipc", "--uts", "--")
 # The working directory is the copy; $1 is the system, $2 what is lent, the rest is the command.
 # Where an overlay cannot be mounted (a cache that is an overlay itself), the system is copied.
@@ -74,18 +75,29 @@ def refusal(architecture: str) -> str | None:
 
 
 def require_machine() -> None:
-    """The machine can make such roots."""
-    if os.geteuid() != 0:
-        raise AirgapError(
-            "Packages are rehearsed in a root of their own, and only root can make one. Run the playbook stage as root, or set "
-            "bundle_rehearse_packages to false: the manifest then says that they were not rehearsed."
-        )
+    """The machine can make such roots, and this user may."""
     lacking = [program for program in PROGRAMS if shutil.which(program) is None]
     if lacking:
         raise AirgapError(
             f"Rehearsing packages needs {', '.join(lacking)} on this machine (on Debian and Ubuntu: apt-get install mmdebstrap "
-            "util-linux), or bundle_rehearse_packages set to false."
+            f"util-linux). {_WITHOUT}"
         )
+    tried = run([*_as_root(), *_ISOLATED, "true"])
+    if tried.rc != 0:
+        remedy = (
+            "Run the playbook stage as root, or give the user namespaces with subordinate ids (on Debian and Ubuntu: apt-get install "
+            "uidmap, and a line for the user in /etc/subuid and /etc/subgid)."
+            if os.geteuid()
+            else "In a container, it needs the capability SYS_ADMIN."
+        )
+        raise AirgapError(
+            f"Packages are rehearsed in a root of their own, which cannot be made here: {last_words(tried)}. {remedy} {_WITHOUT}"
+        )
+
+
+def _as_root() -> list[str]:
+    """An ordinary user is root in a namespace of his own."""
+    return ["unshare", "--user", "--map-root-user", "--map-auto", "--"] if os.geteuid() else []
 
 
 def system(
@@ -113,9 +125,9 @@ def system(
         options = [f"--aptopt={line.strip()}" for line in handle if line.startswith("Acquire::")]
     made = run(
         # In a mount namespace of its own: not even a killed mmdebstrap leaves a mount behind.
-        ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--",
+        [*_as_root(), "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--",
          "mmdebstrap", "--quiet", "--mode=root", "--variant=apt", "--format=directory", f"--architectures={architecture}",
-         *options, "--customize-hook=rm -rf \"$1\"/etc/apt/sources.list \"$1\"/etc/apt/sources.list.d/* "
+         *options, '--aptopt=APT::Sandbox::User "root"', "--customize-hook=rm -rf \"$1\"/etc/apt/sources.list \"$1\"/etc/apt/sources.list.d/* "
          "\"$1\"/etc/apt/apt.conf.d/99mmdebstrap \"$1\"/var/lib/apt/lists/*", "", half, sources]
     )  # fmt: skip
     if made.rc != 0:
@@ -154,7 +166,7 @@ class Copy:
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", seconds: float = 0) -> Result:
         """Run in the copy; after so many seconds it is killed, and its exit status is 137."""
         limit = ["timeout", "--signal=KILL", f"{max(1, seconds):.0f}"] if seconds else []
-        command = [*limit, *_ISOLATED, "sh", "-c", _ENTER, "enter", self._base, self._lent, *argv]
+        command = [*limit, *_as_root(), *_ISOLATED, "sh", "-c", _ENTER, "enter", self._base, self._lent, *argv]
         return run(command, stdin=stdin, cwd=self.path)
 
     def read(self, path: str) -> str:
@@ -179,7 +191,7 @@ def remove(path: str) -> None:
         raise AirgapError(
             f"{mounted[0]} is a mount point, so {path} is not removed. Unmount it (umount {mounted[0]}) and try again."
         )
-    result = run(["rm", "-rf", "--one-file-system", "--", path])
+    result = run([*_as_root(), "rm", "-rf", "--one-file-system", "--", path])
     if result.rc != 0:
         raise AirgapError(f"{path} cannot be removed: {last_words(result)}")
 

@@ -94,7 +94,7 @@ class BackgroundAction(NormalAction):
                 if found is not None:
                     return found
                 if late:
-                    said = (result["stderr"] or result["stdout"]).strip()
+                    said = f"{result['stdout']}{result['stderr']}".strip()
                     raise AnsibleConnectionFailure(f"{self._where} does not say any more how far the step is: {said}")
             except AnsibleConnectionFailure:
                 if late:

@@ -148,5 +148,5 @@ def read(token: str, stdout: str) -> Ended | Works | None:
 
 def _fill(script: str, **values: str) -> str:
     # As one command: Ansible sets others before and behind it.
-    script = "{" + script + "}"
+    script = f"{{\n{script}}}"
     return re.sub("@([A-Z]+)@", lambda match: values[match.group(1)], script)

@@ -34,6 +34,10 @@ def damaged() -> Iterator[Path]:
     shutil.rmtree(copy)
 
 
+# What the depot has already is not read from a drive again, so damage is shown to a depot that has nothing.
+EMPTY_DEPOT = "/srv/empty"
+
+
 def flip_a_byte(path: Path) -> None:
     """Replace ``path`` by a copy in which one byte of the middle differs."""
     content = bytearray(path.read_bytes())
@@ -43,8 +47,10 @@ def flip_a_byte(path: Path) -> None:
 
 
 def published(bastion: Host) -> str:
-    """A listing of all that the depot serves, with sizes and times."""
-    return bastion.check_output("find /srv/airgap -printf %s", "%p %s %T@ %i\\n")
+    """A listing of all that the depot serves, with sizes and times; what drives brought is not served."""
+    return bastion.check_output(
+        "find /srv/airgap /etc/airgap /etc/nginx -name incoming -prune -o -printf %s", "%p %s %T@ %i\\n"
+    )
 
 
 def flipped_model(bundle: Path) -> str:
@@ -113,10 +119,36 @@ def test_import_refuses(damage: Callable[[Path], str], damaged: Path, bastion: H
     """The file or key is named, nothing is published, the exit status is not zero."""
     named = damage(damaged)
     before = published(bastion)
+    try:
+        run = run_playbook("import", airgap_bundle=ON_THE_DRIVE, depot_directory=EMPTY_DEPOT)
+        assert run.status != 0, run.output
+        assert named in run.output, run.output
+        assert "Traceback" not in run.output
+        assert published(bastion) == before
+        assert bastion.run(f"ls {EMPTY_DEPOT}").stdout.split() in ([], ["incoming"])
+    finally:
+        bastion.check_output(f"rm -rf {EMPTY_DEPOT}")
+
+
+def test_all_damaged_files_are_named_at_once(damaged: Path, bastion: Host) -> None:
+    """And what is right is kept for the next try."""
+    named = [flipped_model(damaged), flipped_package(damaged)]
+    try:
+        run = run_playbook("import", airgap_bundle=ON_THE_DRIVE, depot_directory=EMPTY_DEPOT)
+        assert run.status != 0, run.output
+        assert all(name in run.output for name in named), run.output
+        taken = bastion.check_output(f"find {EMPTY_DEPOT}/incoming -type f -name '*.deb' | wc -l")
+        assert int(taken) > 10
+    finally:
+        bastion.check_output(f"rm -rf {EMPTY_DEPOT}")
+
+
+def test_what_the_depot_has_is_not_read_again(damaged: Path, bastion: Host) -> None:
+    """A second import of a bundle is for nothing, whatever its drive is like by now."""
+    flipped_model(damaged)
+    before = published(bastion)
     run = run_playbook("import", airgap_bundle=ON_THE_DRIVE)
-    assert run.status != 0, run.output
-    assert named in run.output, run.output
-    assert "Traceback" not in run.output
+    assert run.status == 0 and "changed=0" in run.output, run.output
     assert published(bastion) == before
 
 
@@ -129,9 +161,12 @@ def test_bootstrap_refuses(damage: Callable[[Path], str], damaged: Path, bastion
     assert not bastion.file("/opt/refused").exists
 
 
-def test_a_killed_import_goes_on(bastion: Host) -> None:
-    """The depot is emptied, an import is killed half-way, and the next one ends as if nothing had been."""
-    content = "find /srv/airgap -type f -not -path '*/registry/*' -exec sha256sum {} + | sort -k 2"
+@pytest.mark.parametrize("taken", ["incoming", "registry"])
+def test_a_killed_import_goes_on(taken: str, bastion: Host) -> None:
+    """The depot is emptied, an import is killed, while it takes the bundle or later; the next one ends as if nothing had been."""
+    content = (
+        "find /srv/airgap -type f -not -path '*/registry/*' -not -path '*/incoming/*' -exec sha256sum {} + | sort -k 2"
+    )
     before = bastion.check_output(content)
     # The registry remembers which layers it has, so it is not running while they go.
     bastion.check_output("systemctl stop docker-registry")
@@ -145,15 +180,17 @@ def test_a_killed_import_goes_on(bastion: Host) -> None:
     interrupted = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
-    # Half-way: the registry has taken some of the image's bytes.
+    # Half-way: some of the image's bytes have come.
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and interrupted.poll() is None:
-        if int(bastion.run("du -sm /srv/airgap/registry").stdout.split("\t")[0] or 0) > 100:
+        if int(bastion.run(f"du -sm /srv/airgap/{taken}").stdout.split("\t")[0] or 0) > 100:
             break
         time.sleep(0.2)
     assert interrupted.poll() is None, "the import ended before it could be killed"
     os.killpg(interrupted.pid, signal.SIGKILL)
     interrupted.wait()
+    # What it runs on the bastion would end by itself in a minute; a power cut does not wait.
+    bastion.run("pkill -9 -f [d]epot_receive")
     bastion.run("pkill -9 skopeo")
     assert not bastion.file("/srv/airgap/manifest.json").exists, "an import that was not finished was published"
 

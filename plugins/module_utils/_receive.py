@@ -106,7 +106,7 @@ class Receiver:
             self._area.doubt(self._manifest)
         plan = self._plan(drive)
         self._require_base(plan.nowhere)
-        self._require_space(plan.jobs)
+        self._require_space(plan)
         if not check_mode:
             self._area.begin(self._sealed.data, self._sealed.signature)
             self._area.unsettle()
@@ -192,12 +192,12 @@ class Receiver:
         )
         raise AirgapError("\n".join(lines))
 
-    def _require_space(self, jobs: list[Job]) -> None:
-        needed = 0
-        for job in jobs:
-            if job.take and not job.depot:
-                begun = _incoming.size_of(self._area.part(job.file.path)) or 0
-                needed += max(0, job.size - begun) if job.parts or job.pieces else 0
+    def _require_space(self, plan: Plan) -> None:
+        """All of the bundle must fit before any of it can be published, the volumes that are still to come as well."""
+        needed = sum(volume.bytes for volume in self._missing(plan))
+        for job in plan.jobs:
+            if job.take and not job.depot and (job.pieces or job.parts):
+                needed += max(0, job.size - (_incoming.size_of(self._area.part(job.file.path)) or 0))
         place = self._area.root
         while not os.path.isdir(place):
             place = os.path.dirname(place)
@@ -207,7 +207,7 @@ class Receiver:
             others = _incoming.unfinished(self._depot, self._area.name)
             hint = f" Imports that were never finished are in {', '.join(others)}." if others else ""
             raise AirgapError(
-                f"{self._depot} has {size_text(free)} free, but {size_text(needed)} of the bundle at {self._root} are still to be copied there. "
+                f"{self._depot} has {size_text(free)} free, but {size_text(needed)} of this bundle are still to be copied there. "
                 f"Nothing was copied. Make room there, or mount a larger file system.{hint}"
             )
 

@@ -8,6 +8,7 @@ skopeo does the copying. Whether there is anything to copy is asked of the regis
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import re
@@ -110,26 +111,30 @@ def seed(bundle: str, storage: str, image: Image) -> None:
     Should it ever differ, skopeo sends the layers as usual. What links cannot reach is left to skopeo as well.
     """
     blobs = os.path.join(bundle, "images/blobs/sha256")
-    root = os.path.join(storage, "docker/registry/v2")
     try:
         document = _json.read_object(os.path.join(blobs, image.digest[7:]), _MANIFEST_LIMIT)
-        owner = os.stat(storage)
-        for digest in _layers(document):
-            source = os.path.realpath(os.path.join(blobs, digest[7:]))
-            data = os.path.join(root, "blobs/sha256", digest[7:9], digest[7:], "data")
-            if not os.path.exists(data):
-                _directories(os.path.dirname(data), storage, owner)
-                os.chown(source, owner.st_uid, owner.st_gid)
-                os.link(source, data)
-            link = os.path.join(root, "repositories", image.repository, "_layers/sha256", digest[7:], "link")
-            if not os.path.exists(link):
-                _directories(os.path.dirname(link), storage, owner)
-                with open(f"{link}.new", "w", encoding="ascii") as handle:
-                    handle.write(digest)
-                os.chown(f"{link}.new", owner.st_uid, owner.st_gid)
-                os.replace(f"{link}.new", link)
-    except (AirgapError, OSError):
+    except AirgapError:
         return
+    for digest in _layers(document):
+        with contextlib.suppress(OSError):
+            _seed_layer(os.path.realpath(os.path.join(blobs, digest[7:])), storage, image.repository, digest)
+
+
+def _seed_layer(source: str, storage: str, repository: str, digest: str) -> None:
+    root = os.path.join(storage, "docker/registry/v2")
+    owner = os.stat(storage)
+    data = os.path.join(root, "blobs/sha256", digest[7:9], digest[7:], "data")
+    if not os.path.exists(data):
+        _directories(os.path.dirname(data), storage, owner)
+        os.link(source, data)
+        os.chown(data, owner.st_uid, owner.st_gid)
+    link = os.path.join(root, "repositories", repository, "_layers/sha256", digest[7:], "link")
+    if not os.path.exists(link):
+        _directories(os.path.dirname(link), storage, owner)
+        with open(f"{link}.new", "w", encoding="ascii") as handle:
+            handle.write(digest)
+        os.chown(f"{link}.new", owner.st_uid, owner.st_gid)
+        os.replace(f"{link}.new", link)
 
 
 def _layers(document: dict[str, Any]) -> list[str]:

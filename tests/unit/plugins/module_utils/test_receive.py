@@ -539,8 +539,20 @@ def test_a_full_disk_is_said_before_anything_is_copied(room: Room, monkeypatch: 
     status = os.statvfs(room.path)
     monkeypatch.setattr(os, "statvfs", lambda path: type("Status", (), {"f_bavail": 1, "f_frsize": status.f_frsize}))
     message = room.refused()
-    assert "4.1 MB of the bundle" in message and "Make room" in message
+    assert "4.1 MB of this bundle" in message and "Make room" in message
     assert os.listdir(room.depot / "incoming") == ["lock"]
+
+
+def test_a_disk_that_cannot_hold_all_volumes_is_said_at_the_first(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    room.manifest = sealed.in_volumes(room.manifest, room.content, 3, 700_000)
+    room.mount("volume-1")
+    monkeypatch.setattr(os, "statvfs", lambda path: type("Status", (), {"f_bavail": 4_000_000, "f_frsize": 1}))
+    assert "4.1 MB of this bundle" in room.refused()
+    monkeypatch.setattr(os, "statvfs", lambda path: type("Status", (), {"f_bavail": 5_000_000, "f_frsize": 1}))
+    room.receive()
+    # What came needs no room a second time.
+    monkeypatch.setattr(os, "statvfs", lambda path: type("Status", (), {"f_bavail": 3_500_000, "f_frsize": 1}))
+    room.receive()
 
 
 def test_a_disk_that_is_full_in_the_middle_is_said(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:

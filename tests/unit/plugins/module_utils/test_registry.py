@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -93,3 +94,41 @@ def test_a_copy_that_came_out_different_is_refused(
     said = (tmp_path / "skopeo.log").read_text()
     assert f"oci:images:docker.io/library/nginx:1.30 docker://{address}/docker.io/library/nginx:1.30" in said
     assert said.startswith(f"{tmp_path} ")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"config": 1, "layers": {}}',
+        json.dumps({"config": {"digest": "sha256:../../../outside"}, "layers": [{"digest": 1}, None, {}]}).encode(),
+    ],
+)
+def test_a_manifest_that_is_none_seeds_nothing(document: bytes, tmp_path: Path) -> None:
+    blobs, storage = tmp_path / "images/blobs/sha256", tmp_path / "registry"
+    blobs.mkdir(parents=True)
+    storage.mkdir()
+    (blobs / DIGEST[7:]).write_bytes(document)
+    _registry.seed(str(tmp_path), str(storage), _registry.image(ARTIFACT))
+    assert list(storage.iterdir()) == []
+
+
+def test_layers_are_linked_where_the_registry_looks_for_them(tmp_path: Path) -> None:
+    blobs, storage = tmp_path / "images/blobs/sha256", tmp_path / "registry"
+    blobs.mkdir(parents=True)
+    storage.mkdir()
+    config, layer, foreign = ("sha256:" + letter * 64 for letter in "bcd")
+    document = {"config": {"digest": config}, "layers": [{"digest": foreign}, {"digest": layer}]}
+    (blobs / DIGEST[7:]).write_text(json.dumps(document))
+    for digest in (config, layer):
+        (blobs / digest[7:]).write_text(digest)
+    for _twice in range(2):
+        _registry.seed(str(tmp_path), str(storage), _registry.image(ARTIFACT))
+    root = storage / "docker/registry/v2"
+    links = root / "repositories/docker.io/library/nginx/_layers/sha256"
+    assert sorted(path.name for path in links.iterdir()) == [config[7:], layer[7:]]
+    for digest in (config, layer):
+        assert (links / digest[7:] / "link").read_text() == digest
+        assert (root / "blobs/sha256" / digest[7:9] / digest[7:] / "data").samefile(blobs / digest[7:])

@@ -13,7 +13,7 @@ _STATUS = re.compile(
     r"^(?P<module>[^\s,/:]+)(?:/|, )(?P<version>[^\s,:]+)(?:, (?P<kernel>[^\s,]+), [^\s,:]+)?: (?P<state>[a-z]+)"
 )
 _LOG = re.compile(r"(/var/lib/dkms/(?P<module>[^/\s]+)/(?P<version>[^/\s]+)/\S*make\.log)")
-_KERNEL = re.compile(r"\bfor(?: the)? kernel:? (\S+)|\bon kernel:? (\S+)|\bfor module \S+ on (\S+)")
+_KERNEL = re.compile(r"\b(?:for|on)(?: the)? kernel:? (\S+)")
 _ERROR = re.compile(r"^\S[^\n]*?(?::\d+)+: (?:fatal )?error: .*$", re.M)
 _OTHER = re.compile(
     r"^(?:ERROR: |FATAL: |[^\s:]*(?:ld|gcc|cc)[^\s:]*: (?:error: )?|make(?:\[\d+\])?: \*\*\* ).*$", re.M
@@ -57,7 +57,7 @@ def failure(text: str) -> Failure | None:
     if log is None:
         return None
     # The kernel stands in the last line before that one which names one.
-    kernels = [next(filter(None, found)) for found in _KERNEL.findall(text[: log.end()])]
+    kernels = _KERNEL.findall(text[: log.end()])
     return Failure(
         log["module"], log["version"], kernels[-1].strip("():,.") if kernels else "", log.group(1).rstrip(".")
     )

@@ -176,7 +176,8 @@ def rehearse(module: AnsibleModule) -> dict[str, Any]:
     limits = _package_choices.Limits(params["flavours"], params["alternatives"], params["minutes"])
     rehearsal = _package_rehearsal.Rehearsal(target, groups, params["cache"], params["days"], limits)
     if params["refused"]:
-        raise AirgapError(params["refused"] if module.check_mode else rehearsal.choices_after(params["refused"]))
+        silent = module.check_mode or not params["rehearse"]
+        raise AirgapError(params["refused"] if silent else rehearsal.choices_after(params["refused"]))
     reason = rehearsal.obstacle() if params["rehearse"] else "bundle_rehearse_packages is false"
     remembered = None if reason else rehearsal.remembered(params["path"])
     if reason or (module.check_mode and not remembered):

@@ -105,7 +105,7 @@ def added(bastion: Host) -> Iterator[Added]:
         shutil.rmtree(place)
     again = run_playbook("import")
     assert again.status == 0, again.output
-    bastion.check_output("rm -rf /srv/airgap/models/added /srv/airgap/incoming")
+    bastion.check_output("rm -rf /srv/airgap/models/added /srv/airgap/incoming/*/")
 
 
 def served(bastion: Host, bundle: Added) -> None:

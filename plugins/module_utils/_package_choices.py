@@ -26,6 +26,9 @@ from ansible_collections.airgap.inference.plugins.module_utils._package_stage im
 )
 from ansible_collections.airgap.inference.plugins.module_utils._progress import Progress
 
+# So many kernels are named.
+_NEAREST = 5
+
 
 class Choice(NamedTuple):
     """Another description that may work: a driver instead of another, or another kernel."""
@@ -73,19 +76,23 @@ class Sources:
 
     def _choices(self, group: Group, kernel: str) -> list[Choice]:
         """The other flavours of the drivers, then the other kernels, the nearest first."""
-        kernels = list(self._root.target.kernels) if group.kernels else []
+        stated = list(self._root.target.kernels) if group.kernels else []
+        available = self._root.kernels() if stated else []
+        # A kernel without headers spoils every driver; what apt cannot install, no kernel mends.
+        kernels = stated if set(stated) <= set(available) else []
+        where = f", for {', '.join(kernels)}" if kernels else ""
         found = []
         for package in group.packages:
             name = re.split(r"[=:/]", package)[0]
             for other in filter(self._root.knows, others(name, self._limits.flavours)):
                 packages = [other if item == package else item for item in group.packages]
-                where = f", for {', '.join(kernels)}" if kernels else ""
                 found.append(Choice(f"{other} instead of {name}{where}", packages, kernels))
-        kernel = kernel or "".join(kernels[:1])
-        known = [item for item in self._root.kernels() if alike(item, kernel) and item not in kernels] if kernel else []
-        return found + [
-            Choice(f"the kernel {item}", group.packages, [item]) for item in _repository.nearest(kernel, known)
-        ]
+        if stated and self.has(group._replace(kernels=False)):
+            kernel = kernel or next((item for item in stated if item not in available), stated[0])
+            others_of_line = [item for item in available if alike(item, kernel) and item not in stated]
+            for item in _repository.nearest(kernel, others_of_line)[:_NEAREST]:
+                found.append(Choice(f"the kernel {item}", group.packages, [item]))
+        return found
 
     def _try(self, root: _apt_repository.Root, group: Group) -> str:
         try:

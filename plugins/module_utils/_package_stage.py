@@ -208,7 +208,8 @@ def apt_reasons(result: Result) -> list[str]:
     said = _said(result)
     unmet = said.partition("The following packages have unmet dependencies:")[2].partition("\nE: ")[0]
     # apt ends the list where it begins to write errors, to another stream.
-    lines = [" ".join(line.split()) for line in unmet.splitlines() if re.match(r" ", line)]
+    listed = re.sub(r" or\n\s+", " or ", unmet).splitlines()
+    lines = [" ".join(line.split()) for line in listed if line.startswith(" ")]
     if lines:
         return lines
     errors = re.findall(r"^dpkg: error .*(?:\n .*)*|^(?:E|Err): .*", said, re.M)

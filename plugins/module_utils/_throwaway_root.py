@@ -32,7 +32,9 @@ _CAPABILITIES = (
     "setfcap,setgid,setpcap,setuid,sys_chroot,audit_write"
 )
 _WITHOUT = "Or set bundle_rehearse_packages to false; the manifest then says that they were not rehearsed."
-_ISOLATED = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--net", "--ipc", "--uts", "--")
+# Should this process be killed, so is the command.
+_WITH_US = ("setpriv", "--pdeathsig", "KILL")
+_ISOLATED = (*_WITH_US, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--net", "--ipc", "--uts", "--")
 # The working directory is the copy; $1 is the system, $2 what is lent, the rest is the command.
 # Where an overlay cannot be mounted (a cache that is an overlay itself), the system is copied.
 _ENTER = rf"""
@@ -125,7 +127,7 @@ def system(
         options = [f"--aptopt={line.strip()}" for line in handle if line.startswith("Acquire::")]
     made = run(
         # In a mount namespace of its own: not even a killed mmdebstrap leaves a mount behind.
-        [*_as_root(), "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--",
+        [*_as_root(), *_WITH_US, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--",
          "mmdebstrap", "--quiet", "--mode=root", "--variant=apt", "--format=directory", f"--architectures={architecture}",
          *options, '--aptopt=APT::Sandbox::User "root"', "--customize-hook=rm -rf \"$1\"/etc/apt/sources.list \"$1\"/etc/apt/sources.list.d/* "
          "\"$1\"/etc/apt/apt.conf.d/99mmdebstrap \"$1\"/var/lib/apt/lists/*", "", half, sources]
@@ -165,7 +167,7 @@ class Copy:
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", seconds: float = 0) -> Result:
         """Run in the copy; after so many seconds it is killed, and its exit status is 137."""
-        limit = ["timeout", "--signal=KILL", f"{max(1, seconds):.0f}"] if seconds else []
+        limit = [*_WITH_US, "timeout", "--signal=KILL", f"{max(1, seconds):.0f}"] if seconds else []
         command = [*limit, *_as_root(), *_ISOLATED, "sh", "-c", _ENTER, "enter", self._base, self._lent, *argv]
         return run(command, stdin=stdin, cwd=self.path)
 

@@ -16,7 +16,7 @@ import time
 from typing import Any
 
 from ansible import constants as C
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action.normal import ActionModule as NormalAction
 from ansible.utils.display import Display
 from ansible_collections.airgap.inference.plugins.plugin_utils import _progress_line, _session
@@ -70,9 +70,13 @@ class BackgroundAction(NormalAction):
         """Look at the session until it has ended, and show how far it is; None when it is gone without a result."""
         directory = look.directory
         shown = Shown(self._where, bool(self._task.no_log))
+        playbook = os.getppid()
         gone = 0
         while True:
             shown.show(look.progress)
+            if os.getppid() != playbook:
+                # It was killed, and this process would go on for as long as it lasts. Not asked, the host ends the step.
+                raise AnsibleError("The playbook is gone; nobody waits for the step any more.")
             found = self._look(directory, token, options)
             if isinstance(found, _session.Ended):
                 self._forget(directory, options)

@@ -19,6 +19,7 @@ from typing import NamedTuple, Sequence
 
 from ansible_collections.airgap.inference.plugins.module_utils import _command, _digest
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
+from ansible_collections.airgap.inference.plugins.module_utils._progress import Progress, directory_size
 
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -126,7 +127,7 @@ def inspect(model: Model, always_hash: bool = False) -> Condition:
     known = {} if always_hash else _read_state(model)
     there = {path: size for path, size in tree.files.items() if path in expected}
     unsure = {path: size for path, size in there.items() if known.get(path) != _look(model.path, path)}
-    wrong = _mismatches(model.path, unsure, expected)
+    wrong = _mismatches(model, model.path, unsure, expected)
     missing = sorted(path for path in expected if path not in there)
     extra = sorted([path for path in tree.files if path not in expected] + list(tree.strange))
     return Condition(expected, missing, wrong, extra, len(unsure))
@@ -202,14 +203,15 @@ def _fill_partial(model: Model, depot: Depot, needed: Sequence[str], expected: d
     """Fetch into the directory beside the revision, going on with what an earlier run left there."""
     _make_directory(model.partial)
     _digest.remove_files(model.partial, [path for path in _digest.scan(model.partial).files if path not in needed])
-    _check_space(model, depot, needed)
-    _fetch_files(model, depot, needed)
-    wrong = _mismatches(model.partial, needed, expected)
+    total = _check_space(model, depot, needed)
+    with Progress(f"model {model.name}", total, measure=lambda: directory_size(model.partial)):
+        _fetch_files(model, depot, needed)
+    wrong = _mismatches(model, model.partial, needed, expected)
     if wrong:
         # The beginning of a file that an earlier run left may be of another kind: once more, from nothing.
         _digest.remove_files(model.partial, wrong)
         _fetch_files(model, depot, sorted(wrong))
-        wrong = _mismatches(model.partial, sorted(wrong), expected)
+        wrong = _mismatches(model, model.partial, sorted(wrong), expected)
     if wrong:
         _digest.remove_files(model.partial, wrong)
         said = "; ".join(f"{path}: expected {expected[path]}, seen {wrong[path]}" for path in sorted(wrong))
@@ -247,11 +249,12 @@ def _rsync(model: Model, depot: Depot, source: str, target: str, *options: str, 
     )
 
 
-def _check_space(model: Model, depot: Depot, needed: Sequence[str]) -> None:
+def _check_space(model: Model, depot: Depot, needed: Sequence[str]) -> int:
+    """The size of the files needed, for which there is room."""
     said = _fetch_files(model, depot, needed, "--dry-run", "--stats", "--no-human-readable").decode()
     match = re.search(r"^Total file size: (\d+)", said, re.MULTILINE)
-    size = int(match.group(1)) if match else 0
-    size -= sum(_digest.scan(model.partial).files.values())
+    total = int(match.group(1)) if match else 0
+    size = total - sum(_digest.scan(model.partial).files.values())
     status = os.statvfs(model.partial)
     free = status.f_bavail * status.f_frsize
     if size > free:
@@ -259,6 +262,7 @@ def _check_space(model: Model, depot: Depot, needed: Sequence[str]) -> None:
             f"{model.name}/{model.revision} needs {size / 1e9:.2f} GB more in {model.directory}, where {free / 1e9:.2f} GB are free. "
             "Make room there, or set model_store_directory to a larger file system."
         )
+    return total
 
 
 def _put_in_place(model: Model, paths: Sequence[str]) -> None:
@@ -276,10 +280,13 @@ def _put_in_place(model: Model, paths: Sequence[str]) -> None:
         shutil.rmtree(model.partial)
 
 
-def _mismatches(root: str, paths: Sequence[str] | dict[str, int], expected: dict[str, str]) -> dict[str, str]:
+def _mismatches(
+    model: Model, root: str, paths: Sequence[str] | dict[str, int], expected: dict[str, str]
+) -> dict[str, str]:
     """Files that are not as listed, with the digest seen or why it could not be read."""
     sizes = {path: os.lstat(os.path.join(root, path)).st_size for path in paths}
-    seen = _digest.sha256_files(root, sizes)
+    with Progress(f"check of model {model.name}", sum(sizes.values())) as progress:
+        seen = _digest.sha256_files(root, sizes, None, progress.add)
     return {path: str(digest) for path, digest in seen.items() if digest != expected[path]}
 
 

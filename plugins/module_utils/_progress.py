@@ -140,6 +140,12 @@ def directory_size(path: str) -> int:
     return size
 
 
+def growth(path: str) -> Callable[[], int]:
+    """A measure of what comes below a directory from now on."""
+    before = directory_size(path)
+    return lambda: max(0, directory_size(path) - before)
+
+
 def file_size(path: str) -> int:
     """The bytes of a file, 0 where there is none (yet); for a measure."""
     try:

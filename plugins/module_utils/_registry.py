@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from ansible_collections.airgap.inference.plugins.module_utils import _command, _json
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
+from ansible_collections.airgap.inference.plugins.module_utils._progress import Progress, growth
 
 ACCEPT = ", ".join(
     (
@@ -42,6 +43,7 @@ class Image(NamedTuple):
     repository: str
     digest: str
     tag: str | None
+    size: int = 0
 
     @property
     def reference(self) -> str:
@@ -61,7 +63,7 @@ def image(artifact: dict[str, Any]) -> Image:
     tag = last.partition(":")[2] or None
     if tag is not None and not _TAG.match(tag):
         raise AirgapError(f"The image {name!a} of the manifest has the tag {tag!a}, which no registry takes.")
-    return Image(name, repository, digest, tag)
+    return Image(name, repository, digest, tag, artifact.get("size", 0))
 
 
 def digest_in_registry(registry: str, repository: str, reference: str, timeout: float = 30.0) -> str | None:
@@ -102,6 +104,19 @@ def missing(registry: str, images: list[Image]) -> list[Image]:
     return [
         image for image in images if digest_in_registry(registry, image.repository, image.reference) != image.digest
     ]
+
+
+def bring(bundle: str, registry: str, images: list[Image], storage: str | None) -> None:
+    """Copy images, and show how far that is: by the growth of the registry's storage where it lies on this machine."""
+    measure = growth(storage) if storage else None
+    with Progress("images for the registry", sum(image.size for image in images), measure=measure) as progress:
+        for image in images:
+            progress.at(image.name)
+            if storage:
+                seed(bundle, storage, image)
+            push(bundle, registry, image)
+            if not storage:
+                progress.add(image.size)
 
 
 def seed(bundle: str, storage: str, image: Image) -> None:

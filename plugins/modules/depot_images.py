@@ -93,11 +93,8 @@ def main() -> None:
         # A clean machine has no registry before the first run.
         absent = module.check_mode and not _registry.listens(registry)
         missing = images if absent else _registry.missing(registry, images)
-        for image in missing:
-            if not module.check_mode:
-                if module.params["storage"]:
-                    _registry.seed(bundle, module.params["storage"], image)
-                _registry.push(bundle, registry, image)
+        if missing and not module.check_mode:
+            _registry.bring(bundle, registry, missing, module.params["storage"])
     except AirgapError as error:
         module.fail_json(msg=str(error))
     pushed = [image.name for image in missing]

@@ -142,18 +142,14 @@ def alike(kernel: str, other: str) -> bool:
     return re.sub(r"\d+", "0", kernel) == re.sub(r"\d+", "0", other)
 
 
-def offer(tried: Sequence[str]) -> str:
+def offer(outcomes: Sequence[str]) -> list[str]:
     """The choices, for the end of a refusal."""
-    if not tried:
-        return "The sources of this target offer no other driver or kernel that could be tried in its place."
-    return "\n".join(
-        [
-            "In its place, from the same sources:",
-            *(f"  {line}" for line in tried),
-            "Choose by gpu_host_packages (the driver) or airgap_targets[].kernels (what the hosts boot), "
-            "or add a source to airgap_targets that has another version.",
-        ]
-    )
+    return [
+        "In its place, from the same sources:",
+        *(f"  {line}" for line in outcomes),
+        "Choose by gpu_host_packages (the driver) or airgap_targets[].kernels (what the hosts boot), "
+        "or add a source to airgap_targets that has another version.",
+    ]
 
 
 def _reasons(text: str) -> list[str]:

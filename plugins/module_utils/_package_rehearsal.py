@@ -65,7 +65,7 @@ class Rehearsal:
             except RehearsalError as error:
                 lines = [f"  {reason}" for reason in error.reasons]
                 what = f"{self._target.label}: the packages of {group.name}, installed in an empty root from the bundle alone: {error.what}."
-                raise AirgapError("\n".join([what, *lines, self._choices(group, error.kernel)])) from error
+                raise AirgapError("\n".join([what, *lines, *self._choices(group, error.kernel)])) from error
         shown = entry(self._name, self._target, proofs)
         self._memory.keep(self._name, subject(repository, self._target, self._groups), shown)
         return shown
@@ -80,7 +80,7 @@ class Rehearsal:
             return f"{refused}\nOther drivers and kernels were not tried. {error}"
         for group in self._groups:
             if group.kernels and not self._sources().has(group):
-                return f"{refused}\n{self._choices(group, '')}"
+                return "\n".join([refused, *self._choices(group)])
         return refused
 
     def warnings(self, shown: Mapping[str, Any]) -> list[str]:
@@ -92,9 +92,13 @@ class Rehearsal:
     def _sources(self) -> Sources:
         return Sources(self._stage, self._root, self._limits)
 
-    def _choices(self, group: Group, kernel: str) -> str:
-        self._root.prepare()
-        return offer(self._sources().outcomes(group, kernel))
+    def _choices(self, group: Group, kernel: str = "") -> list[str]:
+        outcomes = self._sources().outcomes(group, kernel)
+        if outcomes:
+            return offer(outcomes)
+        return (
+            ["The target's sources have no other driver or kernel that could be tried in its place."] if kernel else []
+        )
 
 
 class Memory:

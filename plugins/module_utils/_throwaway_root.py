@@ -35,14 +35,17 @@ _WITHOUT = "Or set bundle_rehearse_packages to false; the manifest then says tha
 # Should this process be killed, so is the command.
 _WITH_US = ("setpriv", "--pdeathsig", "KILL")
 _ISOLATED = (*_WITH_US, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--net", "--ipc", "--uts", "--")
-# The working directory is the copy; $1 is the system, $2 what is lent, the rest is the command.
-# Where an overlay cannot be mounted (a cache that is an overlay itself), the system is copied.
+# The working directory is the copy; $1 is the system, $2 what is lent, $3 whether to try an overlay, the rest is the command.
+# Where an overlay cannot be mounted (a cache that is an overlay itself), or does not let dpkg rename directories (in an ordinary
+# user's namespace), the system is copied.
 _ENTER = rf"""
 set -eu
-system=$1 lent=$2
-shift 2
-[ -e root/etc ] || mount -t overlay airgap -o "lowerdir=$system,upperdir=upper,workdir=work" root 2>/dev/null \
-    || cp -a --reflink=auto "$system/." root
+system=$1 lent=$2 overlay=$3
+shift 3
+if [ ! -e root/etc ]; then
+    {{ [ "$overlay" = yes ] && mount -t overlay airgap -o "lowerdir=$system,upperdir=upper,workdir=work" root 2>/dev/null; }} \
+        || cp -a --reflink=auto "$system/." root
+fi
 mount -t proc proc root/proc
 mount -t tmpfs -o mode=0755 dev root/dev
 for device in full null random tty urandom zero; do
@@ -168,7 +171,19 @@ class Copy:
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", seconds: float = 0) -> Result:
         """Run in the copy; after so many seconds it is killed, and its exit status is 137."""
         limit = [*_WITH_US, "timeout", "--signal=KILL", f"{max(1, seconds):.0f}"] if seconds else []
-        command = [*limit, *_as_root(), *_ISOLATED, "sh", "-c", _ENTER, "enter", self._base, self._lent, *argv]
+        command = [
+            *limit,
+            *_as_root(),
+            *_ISOLATED,
+            "sh",
+            "-c",
+            _ENTER,
+            "enter",
+            self._base,
+            self._lent,
+            "no" if os.geteuid() else "yes",
+            *argv,
+        ]
         return run(command, stdin=stdin, cwd=self.path)
 
     def read(self, path: str) -> str:

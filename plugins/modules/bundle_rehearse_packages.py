@@ -102,7 +102,7 @@ attributes:
     support: full
     details: Nothing of the bundle is ever changed.
 requirements:
-  - root
+  - root, or namespaces of the user (C(uidmap), with a line for the user in C(/etc/subuid) and C(/etc/subgid))
   - mmdebstrap, unshare and setpriv (util-linux)
   - for choices, what M(airgap.inference.bundle_packages) needs
 """

@@ -127,7 +127,9 @@ class Shown:
         state = _progress_line.parse(progress)
         now = time.monotonic()
         if state and now >= self._next:
-            display.display(_progress_line.format_line(state, self._host, self._quiet), color=C.COLOR_VERBOSE)
+            line = _progress_line.format_line(state, self._host, self._quiet)
+            # With a JSON callback a program reads the standard output.
+            display.display(line, color=C.COLOR_VERBOSE, stderr=str(C.DEFAULT_STDOUT_CALLBACK).endswith("json"))
             # A look takes a little longer than its pause.
             self._next = now + _progress_line.pause(now - self._began) - 0.5
 

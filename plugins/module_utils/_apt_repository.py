@@ -249,7 +249,18 @@ def _index(repository: str, architecture: str, key: SigningKey, cache: str) -> b
     os.makedirs(cache, exist_ok=True)
     database = os.path.join(cache, f"{os.path.basename(repository)}-{architecture}.db")
     index = require(
-        ["apt-ftparchive", "--arch", architecture, "--db", database, "packages", "pool"],
+        # A vendor may publish other bytes under the same version; the database is only asked about unchanged files.
+        [
+            "apt-ftparchive",
+            "-o",
+            "APT::FTPArchive::AlwaysStat=true",
+            "--arch",
+            architecture,
+            "--db",
+            database,
+            "packages",
+            "pool",
+        ],
         "Indexing the packages",
         cwd=repository,
     )

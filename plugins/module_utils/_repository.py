@@ -189,7 +189,9 @@ def bring(
             path = os.path.join(repository, package.file)
             digest, size = copy_with_sha256(os.path.join(archives, package.cached), path)
             if digest != (package.sha256 or digest) or size != package.size:
+                # What is damaged in the cache would come back each time.
                 os.unlink(path)
+                os.unlink(os.path.join(archives, package.cached))
                 raise AirgapError(
                     f"{package.cached} was damaged on the way into the bundle ({size} bytes, SHA-256 {digest}; "
                     f"its source says {package.size} bytes, {package.sha256 or 'no SHA-256'}). Stage again; if it comes back, check the disk."

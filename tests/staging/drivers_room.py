@@ -45,7 +45,7 @@ exit 0
 _SERVICE = "#!/bin/sh\n### BEGIN INIT INFO\n# Provides: nosy\n# Default-Start: 2\n### END INIT INFO\ntouch /run/nosy\n"
 
 
-def packages(directory: Path) -> None:
+def packages(directory: Path, breaks: str) -> None:
     """Build the vendor's packages."""
     for name, source in (("lab-dkms", _GOOD), ("lab-open-dkms", _BAD)):
         module = name[: -len("-dkms")].replace("-", "_")
@@ -56,7 +56,7 @@ def packages(directory: Path) -> None:
         }
         _package(directory, name, "dkms", files, _BUILD.format(name=module))
     _package(directory, "lab-nosy", "sysvinit-utils", {"etc/init.d/nosy": _SERVICE}, _NOSY)
-    _package(directory, "lab-broken", "", {}, "#!/bin/sh\necho the lab breaks here >&2\nexit 3\n")
+    _package(directory, "lab-broken", "", {}, f"#!/bin/sh\necho the lab breaks here >&2\n{breaks}\n")
 
 
 def _package(directory: Path, name: str, depends: str, files: dict[str, str], postinst: str) -> None:
@@ -75,11 +75,11 @@ def _package(directory: Path, name: str, depends: str, files: dict[str, str], po
         _quietly(["dpkg-deb", "--root-owner-group", "--build", build, str(directory / f"{name}_1.0-1_all.deb")])
 
 
-def publish(directory: Path) -> dict[str, str]:
+def publish(directory: Path, breaks: str = "exit 3") -> dict[str, str]:
     """A flat, signed source of the vendor's packages; returns it in deb822 fields."""
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
-    packages(directory)
+    packages(directory, breaks)
     (directory / "Packages").write_bytes(_quietly(["apt-ftparchive", "packages", "."], cwd=directory))
     release = _quietly(["apt-ftparchive", "release", "."], cwd=directory)
     (directory / "Release").write_bytes(release)

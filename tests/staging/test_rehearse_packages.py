@@ -87,6 +87,13 @@ def test_what_the_bundle_lacks_is_not_fetched_from_elsewhere(lab: Room) -> None:
     assert refused["failed"] and "Unable to locate package rsync" in refused["msg"]
 
 
+def test_other_bytes_under_the_same_version_are_indexed_as_they_are(lab: Room) -> None:
+    assert "failed" not in lab.collect("lab-broken")
+    publish(lab_cache() / "vendor", breaks="exit 33")
+    assert "failed" not in lab.collect("lab-broken")
+    assert "returned error exit status 33" in lab.rehearse("lab-broken")["msg"]
+
+
 def test_what_cannot_be_collected_is_refused_with_what_can(lab: Room) -> None:
     """Debian 12's open driver beside its security updates, on the day this was written."""
     names = ("nvidia-open-kernel-dkms", "nvidia-smi")

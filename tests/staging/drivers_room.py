@@ -38,11 +38,9 @@ mount -t tmpfs nosy /mnt 2>/dev/null && exit 102
 [ $((0x$(sed -n 's/^CapBnd:[[:space:]]*//p' /proc/self/status) >> 16 & 1)) = 0 ] || exit 103
 [ "$(ls /dev | grep -cE '^(sd|vd|nvme|kmsg|mem)')" = 0 ] || exit 104
 touch /airgap/nosy 2>/dev/null && exit 105
-invoke-rc.d nosy start
-[ ! -e /run/nosy ] || exit 106
+[ "$(/usr/sbin/policy-rc.d nosy start; echo $?)" = 101 ] || exit 106
 exit 0
 """
-_SERVICE = "#!/bin/sh\n### BEGIN INIT INFO\n# Provides: nosy\n# Default-Start: 2\n### END INIT INFO\ntouch /run/nosy\n"
 
 
 def packages(directory: Path, breaks: str) -> None:
@@ -55,7 +53,7 @@ def packages(directory: Path, breaks: str) -> None:
             f"usr/src/{module}-1.0/dkms.conf": _DKMS.format(name=module),
         }
         _package(directory, name, "dkms", files, _BUILD.format(name=module))
-    _package(directory, "lab-nosy", "sysvinit-utils", {"etc/init.d/nosy": _SERVICE}, _NOSY)
+    _package(directory, "lab-nosy", "", {}, _NOSY)
     _package(directory, "lab-broken", "", {}, f"#!/bin/sh\necho the lab breaks here >&2\n{breaks}\n")
 
 
@@ -106,6 +104,7 @@ class Room:
             packages={"gpu_host_packages": list(names)},
             cache=str(self.cache),
             signing_key=str(self.cache / "packages.asc"),
+            digests=str(self.cache / "digests.json"),
         )
 
     def rehearse(self, *names: str, **arguments: Any) -> dict[str, Any]:

@@ -159,6 +159,12 @@ def test_a_machine_without_compose_says_what_to_install(room: Room) -> None:
     )
 
 
+def test_a_site_without_instances_needs_none_of_it(room: Room) -> None:
+    run = rehearse(room, bundle_compose_command=["/nonexistent/x"])
+    assert run.status == 0, run.output
+    assert (run.result["artifacts"], run.result["changed"]) == ([], False)
+
+
 def vllm(lab: dict[str, Any], **more: Any) -> dict[str, Any]:
     environment = {"VLLM_CPU_KVCACHE_SPACE": "1", **more.pop("environment", {})}
     options = {"max_model_len": 512, "enforce_eager": True, **more.pop("options", {})}

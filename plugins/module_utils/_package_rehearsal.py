@@ -38,7 +38,7 @@ class Rehearsal:
         self._limits = limits
         self._name = f"{target.directory}-{target.architecture}"
         self._root = _apt_repository.Root(os.path.join(cache, "apt", self._name), target)
-        self._stage = Stage(os.path.join(cache, "rehearsal", self._name), self._root, days)
+        self._stage = Stage(os.path.join(cache, "roots", self._name), self._root, days)
         self._memory = Memory(os.path.join(cache, "state", "rehearsed-packages.json"))
 
     def obstacle(self) -> str | None:

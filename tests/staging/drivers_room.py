@@ -125,7 +125,7 @@ class Room:
     def left(self) -> list[str]:
         """What rehearsals left in the cache besides what they keep, and what they left mounted."""
         kept = {"system", "system.json", "indexes", "choices.asc"}
-        (room,) = (self.cache / "rehearsal").iterdir()
+        (room,) = (self.cache / "roots").iterdir()
         mounted = [line for line in Path("/proc/self/mounts").read_text().splitlines() if str(self.cache) in line]
         return [path.name for path in room.iterdir() if path.name not in kept] + mounted
 

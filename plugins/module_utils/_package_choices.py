@@ -69,9 +69,10 @@ class Sources:
         lines = []
         for choice in self._choices(group, kernel):
             root = _apt_repository.Root(self._root.path, self._root.target._replace(kernels=choice.kernels))
-            lines.append(
-                f"{choice.label}: {self._try(root, group._replace(name=choice.label, packages=choice.packages))}"
-            )
+            outcome = self._try(root, group._replace(name=choice.label, packages=choice.packages))
+            # Another driver does not bring a package that the sources do not have at all.
+            if "no such package" not in outcome:
+                lines.append(f"{choice.label}: {outcome}")
         return lines
 
     def _choices(self, group: Group, kernel: str) -> list[Choice]:
@@ -105,6 +106,7 @@ class Sources:
         if time.monotonic() >= self._until:
             return "not tried (the time of bundle_rehearsal_minutes is over)"
         self._tried += 1
+        self._stage.open()
         size = sum(package.size for package in packages)
         with Progress(f"packages of {group.name}", size, measure=lambda: _repository.arrived(root.archives, packages)):
             root.download(requests, packages)

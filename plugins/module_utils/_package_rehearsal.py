@@ -74,13 +74,13 @@ class Rehearsal:
         """The reason why the packages could not be collected, with the choices where drivers or kernels are at fault."""
         if self.obstacle():
             return refused
-        try:
-            self._stage.open()
-        except AirgapError as error:
-            return f"{refused}\nOther drivers and kernels were not tried. {error}"
+        self._root.prepare()
         for group in self._groups:
             if group.kernels and not self._sources().has(group):
-                return "\n".join([refused, *self._choices(group)])
+                try:
+                    return "\n".join([refused, *self._choices(group)])
+                except AirgapError as error:
+                    return f"{refused}\nOther drivers and kernels were not tried. {error}"
         return refused
 
     def warnings(self, shown: Mapping[str, Any]) -> list[str]:

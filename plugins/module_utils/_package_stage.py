@@ -90,6 +90,8 @@ class Stage:
 
     def open(self) -> None:
         """Have the empty root; it is kept."""
+        if self._system:
+            return
         _throwaway_root.require_machine()
         _throwaway_root.sweep(self.directory)
         target = self._root.target

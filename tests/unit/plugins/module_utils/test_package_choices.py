@@ -88,6 +88,9 @@ class Bench:
         monkeypatch.setattr(_apt_repository, "publish", lambda *_arguments: True)
         self.root = _apt_repository.Root(str(tmp_path), Target("Debian", "trixie", "amd64", [{}], (), stated))
 
+    def open(self) -> None:
+        """The empty root is there."""
+
     def resolve(self, requests: dict[str, list[str]]) -> list[Any]:
         if any(name.split("=")[0] == self.uninstallable for names in requests.values() for name in names):
             raise AirgapError(f"The packages cannot be installed together; apt's reason:\n{UNMET}")

@@ -8,6 +8,7 @@ hashlib releases the interpreter's lock, so threads use every core.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -167,10 +168,8 @@ def write_if_changed(path: str, data: bytes, mode: int = 0o644) -> bool:
 
 def set_mode(path: str, mode: int) -> None:
     """Set the mode where the file system has modes; a drive with FAT refuses what it cannot store."""
-    try:
+    with contextlib.suppress(PermissionError):
         os.chmod(path, mode)
-    except PermissionError:
-        pass
 
 
 def scan(root: str) -> Tree:

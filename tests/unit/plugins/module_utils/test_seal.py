@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from ansible_collections.airgap.inference.plugins.module_utils import (
     _check,
+    _digest,
     _manifest,
     _model_source,
     _seal,
@@ -27,13 +28,14 @@ class Staging:
     def __init__(self, tmp_path: Path) -> None:
         self.root = tmp_path / "bundle"
         self.key = tmp_path / "key"
+        self.record = _digest.Record(None)
         self.allowed = tmp_path / "allowed"
         self.allowed.write_text(f"me {new_key(self.key)}\n")
         source = tmp_path / "source"
         source.mkdir()
         (source / "config.json").write_text("{}")
-        wanted = _model_source.read_source("tiny", str(source))
-        model = _model_source.take(str(self.root / "models"), "tiny", str(source), wanted)
+        wanted = _model_source.Source("tiny", str(source), _model_source.read_directory("tiny", str(source)))
+        model = _model_source.take(str(self.root / "models"), wanted, self.record)
         (self.root / "bootstrap").write_text("#!/bin/sh\n")
         self.artifacts: dict[str, Any] = {"packages": [], "images": [], "models": [model.artifact()], "controller": {}}
 
@@ -42,10 +44,15 @@ class Staging:
 
     def seal(self, created: str = "2026-11-21T00:00:00Z") -> _seal.Sealed:
         plan = _seal.plan(str(self.root), self.artifacts)
-        return _seal.seal(str(self.root), self.wanted(created), plan, str(self.key))
+        return _seal.seal(str(self.root), self.wanted(created), plan, _seal.Way(str(self.key), self.record))
 
     def would_change(self) -> bool:
-        return _seal.would_change(str(self.root), self.wanted("later"), _seal.plan(str(self.root), self.artifacts))
+        return _seal.would_change(
+            str(self.root),
+            self.wanted("later"),
+            _seal.plan(str(self.root), self.artifacts),
+            _seal.Way(str(self.key), self.record),
+        )
 
 
 @pytest.fixture(name="staging")

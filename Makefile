@@ -29,8 +29,9 @@ help: ## List the targets
 	@sed -n -E 's/^([a-z-]+):.*## (.*)/\1|\2/p' Makefile | column -t -s '|'
 
 .PHONY: test
-test: venv ## Run everything: the static gates two at a time, then the molecule scenario
+test: venv ## Run everything: the static gates two at a time, then staging, then the molecule scenario
 	@$(MAKE) -k -j2 --output-sync=target static
+	@$(MAKE) staging
 	@$(MAKE) molecule
 	@echo "All gates passed."
 
@@ -48,6 +49,17 @@ demo-down: ## Remove the demo's hosts from this machine; what the lab built stay
 .PHONY: bench
 bench: venv ## Measure the way and print ratios
 	@$(VENV)/bin/python tests/bench/bench.py
+
+# The tests call modules by their full names, and run playbooks.
+.PHONY: staging
+staging: venv ## The connected side with real tools: packages, images, models, rehearsals, progress
+	@$(VENV)/bin/python tests/lab/lab.py build
+	@PYTHONPATH=$(CURDIR)/$(CACHE)/collections pytest tests/staging -m "not slow" --durations=10
+
+.PHONY: test-driver
+test-driver: venv ## NVIDIA's drivers built by DKMS for Debian 12 and 13, from real packages: several minutes
+	@$(VENV)/bin/python tests/lab/lab.py build host
+	@PYTHONPATH=$(CURDIR)/$(CACHE)/collections pytest tests/staging -m slow
 
 .PHONY: molecule
 molecule: venv ## The molecule scenario in the lab: check, converge, idempotence, verify

@@ -122,7 +122,7 @@ def test_a_base_of_another_site_is_refused(staging: Staging) -> None:
 
 
 def test_a_base_that_is_not_there_is_refused(staging: Staging) -> None:
-    with pytest.raises(AirgapError, match="bundle_base is /none.* cannot be read"):
+    with pytest.raises(AirgapError, match=r"bundle_base is /none.* cannot be read"):
         staging.seal(base="/none")
 
 
@@ -170,5 +170,5 @@ def test_a_file_that_changed_after_it_was_hashed_is_read_and_refused(staging: St
     staging.seal()
     path = staging.root / staging.models[0]["directory"] / "weights"
     path.write_bytes(b"x" * 100)
-    with pytest.raises(AirgapError, match="damaged after they were fetched: models/m/.*/weights"):
+    with pytest.raises(AirgapError, match=r"damaged after they were fetched: models/m/.*/weights"):
         staging.seal()

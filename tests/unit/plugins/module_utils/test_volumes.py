@@ -30,7 +30,7 @@ def test_every_byte_is_on_one_volume(sizes: list[int], volume_size: int, file_si
     wanted = files(sizes)
     known = {file.path: file.size for file in wanted}
     layouts = _volumes.lay_out(wanted, volume_size, file_size, RESERVED)
-    reached = {path: 0 for path in known}
+    reached = dict.fromkeys(known, 0)
     whole: list[str] = []
     for layout in layouts:
         held = [known[path] for path in layout.files] + [piece.size for piece in layout.pieces]
@@ -58,7 +58,7 @@ def test_the_controller_is_on_the_first_volume() -> None:
 
 
 def test_a_volume_that_cannot_hold_the_controller_is_refused() -> None:
-    with pytest.raises(AirgapError, match="bundle_volume_size is .* controller, which stays on the first, takes"):
+    with pytest.raises(AirgapError, match=r"bundle_volume_size is .* controller, which stays on the first, takes"):
         _volumes.lay_out([File("controller/x", 30 * MIB, "0" * 64)], 20 * MIB, _volumes.FAT32_FILE, RESERVED)
 
 

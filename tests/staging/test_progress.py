@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.airgap.inference.plugins.module_utils import _manifest, _signature
+from ansible_collections.airgap.inference.tests.unit.plugins.module_utils import sealed
 
 PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
 LINE = re.compile(
@@ -121,6 +123,24 @@ def test_results_are_those_of_the_module(tmp_path: Path) -> None:
 def test_a_log_has_a_line_every_five_seconds(tmp_path: Path) -> None:
     output = Play(tmp_path / "play").run([{"slow_step": {"seconds": 12}}])
     assert len(LINE.findall(output)) == 2, output
+
+
+def test_a_module_of_the_collection_shows_its_bytes(tmp_path: Path) -> None:
+    bundle = sealed.make_bundle(tmp_path)
+    # A hole has no bytes on the disk and is read like any other; its digest is wrong, and the check says so at the end.
+    hole = _manifest.File("models/tiny/0123456789abcdef/hole", 16_000_000_000, "0" * 64)
+    with (bundle.root / hole.path).open("wb") as handle:
+        handle.truncate(hole.size)
+    manifest = sealed.make_manifest(sealed.CONTENT)
+    data = _manifest.render(manifest._replace(files=[*manifest.files, hole]))
+    (bundle.root / "manifest.json").write_bytes(data)
+    (bundle.root / "manifest.json.sig").write_bytes(_signature.sign(data, str(bundle.key), _signature.NAMESPACE))
+    arguments = {"path": str(bundle.root), "allowed_signers": str(bundle.allowed_signers)}
+    check = {"airgap.inference.bundle_check": arguments, "register": "checked", "failed_when": "not checked.problems"}
+    output = Play(tmp_path / "play").run([check])
+    assert re.search(r"^.* on localhost: \d+\.\d of 16\.0 GB \(\d+ %\), .*B/s, \d+ s left", output, re.MULTILINE), (
+        output
+    )
 
 
 def test_a_terminal_shows_the_same(tmp_path: Path) -> None:

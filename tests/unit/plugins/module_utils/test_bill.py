@@ -153,7 +153,9 @@ def test_every_thing_has_its_package_url(root: Path) -> None:
         "packages/debian-trixie/pool/libc++1_19.1.7-3+b1_amd64.deb": "pkg:deb/debian/libc%2B%2B1@1:19.1.7-3%2Bb1?arch=amd64&distro=trixie",
         "packages/rocky-9/Packages/Demo-1.0-1.el9.x86_64.rpm": "pkg:rpm/rocky/Demo@1.0-1.el9?arch=x86_64&distro=rocky-9&epoch=2",
         "image:docker.io/library/nginx:1.30": f"pkg:oci/nginx@sha256:{'a' * 64}?repository_url=docker.io/library/nginx&tag=1.30",
-        f"image:registry.example.org:5000/team/engine@sha256:{'b' * 64}": f"pkg:oci/engine@sha256:{'b' * 64}?repository_url=registry.example.org:5000/team/engine",
+        f"image:registry.example.org:5000/team/engine@sha256:{'b' * 64}": (
+            f"pkg:oci/engine@sha256:{'b' * 64}?repository_url=registry.example.org:5000/team/engine"
+        ),
         f"models/llama/{COMMIT}": f"pkg:huggingface/acme/Llama-3@{COMMIT}",
         "models/own/1234567890abcdef": None,
         f"controller/wheels/{WHEELS[0]}": f"pkg:pypi/pyyaml@6.0.3?file_name={WHEELS[0]}",

@@ -15,11 +15,15 @@ from ansible_collections.airgap.inference.plugins.module_utils import (
     _carry,
     _check,
     _digest,
+    _incoming,
     _manifest,
     _model_source,
+    _publish,
+    _receive,
     _seal,
 )
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
+from ansible_collections.airgap.inference.plugins.modules import depot_publish
 from ansible_collections.airgap.inference.tests.unit.plugins.module_utils.sealed import new_key
 
 MIB = 1024 * 1024
@@ -172,3 +176,77 @@ def test_a_file_that_changed_after_it_was_hashed_is_read_and_refused(staging: St
     path.write_bytes(b"x" * 100)
     with pytest.raises(AirgapError, match=r"damaged after they were fetched: models/m/.*/weights"):
         staging.seal()
+
+
+class Depot:
+    """The isolated side, as the role depot uses it, but for images."""
+
+    def __init__(self, staging: Staging) -> None:
+        self.root = staging.tmp_path / "depot"
+        self.allowed = str(staging.allowed)
+
+    def take(self, drive: Path) -> list[str]:
+        """Import what one drive has; return the names of the volumes that are still to come."""
+        receiver = _receive.Receiver(str(drive), str(self.root), _check.read_sealed(str(drive), self.allowed))
+        with _incoming.lock(str(self.root)):
+            received = receiver.receive(None, False)
+        if received.missing:
+            return [volume.name for volume in received.missing]
+        bundle = receiver.area.bundle
+        proof = _check.read_sealed(bundle, self.allowed)
+        depot_publish.publish_trees(proof.manifest, "models", bundle, str(self.root), False)
+        depot_publish.publish_files(proof.manifest, _publish.sums(proof.manifest), bundle, str(self.root), False)
+        depot_publish.publish_manifest(proof, bundle, str(self.root), False)
+        shutil.rmtree(receiver.area.root)
+        return []
+
+    def models(self) -> dict[str, bytes]:
+        return {
+            str(path.relative_to(self.root)): path.read_bytes()
+            for path in self.root.glob("models/*/*/*")
+            if path.is_file()
+        }
+
+
+def carried_models(staging: Staging) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(staging.root)): path.read_bytes()
+        for path in staging.root.glob("models/*/*/*")
+        if path.is_file()
+    }
+
+
+def test_the_isolated_side_makes_the_whole_of_a_difference(staging: Staging) -> None:
+    depot = Depot(staging)
+    staging.add_model("large", b"l" * MIB)
+    staging.seal()
+    assert depot.take(staging.root) == []
+    base = staging.tmp_path / "manifest.json"
+    shutil.copy(depot.root / "manifest.json", base)
+    staging.add_model("small", b"s" * 10)
+    staging.add_model("again", b"l" * MIB)
+    staging.seal(base=str(base))
+    assert depot.take(staging.carried) == []
+    assert depot.models() == carried_models(staging) and len(depot.models()) == 3
+
+
+def test_a_difference_without_its_base_is_refused_with_what_is_missing(staging: Staging) -> None:
+    staging.add_model("large", b"l" * MIB)
+    staging.seal()
+    base = staging.tmp_path / "manifest.json"
+    shutil.copy(staging.root / "manifest.json", base)
+    staging.add_model("small", b"s" * 10)
+    staging.seal(base=str(base))
+    with pytest.raises(AirgapError, match=r"(?s)2026-11-21T00:00:00Z.*models/large/.*/weights"):
+        Depot(staging).take(staging.carried)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_the_isolated_side_takes_volumes_in_any_order(staging: Staging, backwards: bool) -> None:
+    depot = Depot(staging)
+    staging.add_model("large", os.urandom(9 * MIB + 5))
+    staging.seal(volume_size=4 * MIB)
+    names = sorted(os.listdir(staging.carried), reverse=backwards)
+    for number, name in enumerate(names, start=1):
+        assert sorted(depot.take(staging.carried / name)) == sorted(names[number:])
+    assert depot.models() == carried_models(staging)

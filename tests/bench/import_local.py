@@ -32,7 +32,7 @@ runpy.run_module("ansible_collections.airgap.inference.plugins.modules." + os.en
 MODEL = "models/bench/0123456789abcdef"
 
 
-def run(module: str, **arguments: str) -> dict[str, object]:
+def run(module: str, **arguments: object) -> dict[str, object]:
     """Run a module as Ansible does, in a process of its own."""
     given = {"ANSIBLE_MODULE_ARGS": {"_ansible_remote_tmp": "/tmp", "_ansible_keep_remote_files": False, **arguments}}
     environment = {**os.environ, "PYTHONPATH": str(COLLECTIONS), "BENCH_MODULE": module}

@@ -41,6 +41,14 @@ def verify(data: bytes, signature: str, allowed_signers: str, namespace: str = N
     found = run(["ssh-keygen", "-Y", "find-principals", "-s", signature, "-f", allowed_signers])
     identities = _identities(found.stdout)
     if not identities:
+        # A key that is listed, but not for this day or this purpose, is told apart from one that is not listed.
+        unfit = re.findall(r":([0-9]+): (key .+)$", found.stderr, re.M)
+        if unfit:
+            raise AirgapError(
+                f"The bundle is signed by {signer(data, signature, namespace) or 'an unknown key'}, which {allowed_signers} lists, but does not "
+                f"allow now: {'; '.join(f'line {number}: {reason}' for number, reason in unfit)}. Nothing was taken from it. "
+                "Look at this machine's clock; else renew the key on the connected side, and its line here."
+            )
         raise AirgapError(
             f"The bundle is signed by {signer(data, signature, namespace) or 'an unknown key'}, which {allowed_signers} does not allow. "
             "Nothing was taken from it. If that key is right, add it to that file on this machine, never from the drive: "

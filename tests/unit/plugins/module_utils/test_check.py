@@ -145,3 +145,11 @@ def test_two_identities_of_one_key_are_both_tried(bundle: Bundle) -> None:
     bundle.allowed_signers.write_text(f'old@example.org valid-before="20200101" {key}{name},second@example.org {key}')
     checked = _check.check(str(bundle.root), str(bundle.allowed_signers))
     assert checked.signer in (name, "second@example.org")
+
+
+def test_a_signer_whose_time_is_over_is_told_apart_from_a_stranger(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path)
+    name, _space, key = bundle.allowed_signers.read_text().partition(" ")
+    bundle.allowed_signers.write_text(f'{name} valid-before="20200101" {key}')
+    with pytest.raises(AirgapError, match=r"lists, but does not allow now: line 1: key has expired"):
+        _check.check(str(bundle.root), str(bundle.allowed_signers))

@@ -13,7 +13,6 @@ import json
 import re
 from typing import Any, Iterable, NamedTuple
 
-from ansible_collections.airgap.inference.plugins.module_utils._digest import Tree
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 
 FORMAT = 1
@@ -179,36 +178,6 @@ def render(manifest: Manifest) -> bytes:
             for volume in manifest.volumes
         ]
     return (json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode("utf-8")
-
-
-def compare_tree(manifest: Manifest, tree: Tree) -> list[Problem]:
-    """What the directory has that the manifest lacks, and the reverse."""
-    problems = [
-        Problem(printable(path), f"is {kind}; a bundle holds regular files only") for path, kind in tree.strange.items()
-    ]
-    listed = {file.path: file for file in manifest.files}
-    for path in tree.files:
-        if path not in listed and path not in (MANIFEST, SIGNATURE):
-            problems.append(Problem(printable(path), "is in the bundle but not in its manifest"))
-    for path, file in listed.items():
-        if path not in tree.files:
-            if path not in tree.strange:
-                problems.append(Problem(path, "is missing"))
-        elif tree.files[path] != file.size:
-            problems.append(Problem(path, f"has {tree.files[path]} bytes, the manifest says {file.size}"))
-    return sorted(problems)
-
-
-def compare_digests(manifest: Manifest, found: dict[str, str | OSError]) -> list[Problem]:
-    """The files whose content is not what the manifest says."""
-    problems = []
-    for file in manifest.files:
-        digest = found.get(file.path, file.sha256)
-        if isinstance(digest, OSError):
-            problems.append(Problem(file.path, f"cannot be read: {digest.strerror or digest}"))
-        elif digest != file.sha256:
-            problems.append(Problem(file.path, f"has the SHA-256 {digest}, the manifest says {file.sha256}"))
-    return sorted(problems)
 
 
 def printable(path: str) -> str:

@@ -10,6 +10,7 @@ the staging machine's. createrepo_c writes the metadata, gpg signs it; the strea
 from __future__ import annotations
 
 import ast
+import glob
 import gzip
 import hashlib
 import os
@@ -233,7 +234,7 @@ class Root:
     def _dnf(self, *arguments: str, configuration: str = "dnf.conf") -> Result:
         # dnf asks for root even where its root is a private one; a user becomes it in a namespace of his own.
         become = [] if os.geteuid() == 0 else ["unshare", "--map-root-user"]
-        return run(
+        result = run(
             [
                 *(*become, "dnf", "--config", os.path.join(self.path, configuration), "--installroot", self.installed),
                 *("--releasever", self.target.release, "--forcearch", self.architecture),
@@ -241,6 +242,10 @@ class Root:
                 *("--disableplugin=*", "--enableplugin=download", "-y", *arguments),
             ]
         )
+        # Checking the signature of metadata starts an agent for each source, and dnf leaves it running.
+        for keyring in glob.glob(os.path.join(glob.escape(self.installed), "cache/*/pubring")):
+            run(["gpgconf", "--homedir", keyring, "--kill", "gpg-agent"])
+        return result
 
     def _explain(self, requests: dict[str, list[str]], result: Result) -> str:
         said = result.stdout.decode("utf-8", "replace") + result.stderr

@@ -38,7 +38,7 @@ def test_counts_are_those_of_missing_routes() -> None:
 
 
 def test_names_are_read_from_questions_and_nothing_from_noise() -> None:
-    assert _network_watch.asked_name(question("huggingface.co")) == "huggingface.co"
+    assert _network_watch.asked_name(question("hub.example.org")) == "hub.example.org"
     for noise in (b"", b"\0" * 12, b"x" * 11, os.urandom(3), b"\0" * 12 + b"\x3fshort", question("a\x1bb.c")[:-6]):
         assert "\x1b" not in _network_watch.asked_name(noise)
 
@@ -53,8 +53,8 @@ def test_the_answer_is_a_failure_of_the_server_with_the_question_in_it() -> None
 
 def test_attempts_say_what_and_how_often() -> None:
     assert not _network_watch.Attempts(0, 0, ())
-    assert str(_network_watch.Attempts(2, 1, ("huggingface.co",))) == (
-        "it asked for the address of huggingface.co; "
+    assert str(_network_watch.Attempts(2, 1, ("hub.example.org",))) == (
+        "it asked for the address of hub.example.org; "
         "connections or datagrams for which the kernel had no route: 2 over IPv4 and 1 over IPv6"
     )
     assert str(_network_watch.Attempts(0, 0, ("a.example.org",))) == "it asked for the address of a.example.org"

@@ -38,7 +38,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 def require_library() -> None:
     """Say what to install where the library that writes the bill is missing."""
     try:
-        import cyclonedx.contrib.license.factories  # noqa: F401
+        import cyclonedx.contrib.license.factories  # noqa: F401 - asked for, not used here
     except ImportError as error:
         raise AirgapError(
             f"The software bill needs cyclonedx-python-lib 11.12 or newer for {sys.executable}, and it is not there ({error}). "

@@ -22,6 +22,7 @@ from ansible_collections.airgap.inference.plugins.module_utils._errors import Ai
 try:
     import yaml
 except ImportError:  # Ansible itself needs it, so it is there wherever this runs.
+    # To the types it is a module always; Ansible's own start would have failed without it.
     yaml = None  # type: ignore[assignment]
 
 

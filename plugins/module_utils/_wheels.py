@@ -151,7 +151,7 @@ def collect(
     """
     check_target(target)
     try:
-        import packaging  # noqa: F401
+        import packaging  # noqa: F401 - asked for, not used here
     except ImportError as error:
         raise AirgapError(
             "packaging is missing in the Python that runs the modules of the staging host; ansible-core brings it. "

@@ -91,7 +91,7 @@ class Reader:
             raise AirgapError(f"{path} is not a tar archive, or is damaged: {error}.") from error
 
     def _list(self) -> None:
-        # tarfile calls read, digest and note alone; its types ask for a whole file.
+        # tarfile calls read, seek and tell alone; its types ask for a whole file.
         with tarfile.open(fileobj=_Bounded(self._file), mode="r:") as tar:  # type: ignore[call-overload]
             for number, member in enumerate(tar):
                 # Links, sparse files and devices have no place in an image; what is not found is told.

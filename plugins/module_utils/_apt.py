@@ -9,6 +9,7 @@ cannot be fetched beyond the gap, so it must not take part in the resolution eit
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 import time
@@ -37,7 +38,7 @@ INSTALL_OPTIONS = (
     "-o", "APT::Get::AutomaticRemove=false",
 )  # fmt: skip
 
-_SIMULATED = re.compile(r"^(Inst|Remv|Conf) (\S+)(?: \[([^\]]+)\])?(?: \((\S+)[^)]*\))?")
+_SIMULATED = re.compile(r"^(Inst|Remv|Purg|Conf) (\S+)(?: \[([^\]]+)\])?(?: \((\S+)[^)]*\))?")
 _NOT_FOUND = re.compile(
     r"^E: (?:Unable to locate package (?P<name>\S+)"
     r"|Package '(?P<bare>[^']+)' has no installation candidate"
@@ -146,9 +147,20 @@ def lacking(packages: Sequence[str], installed: dict[str, Installed], state: str
     for package in packages:
         name, _equals, version = package.partition("=")
         present = installed.get(name)
-        if present is None or not present.working or (version and present.version != version):
+        if present is None or not present.working or (version and not is_version(present.version, version)):
             wanted.append(package)
     return wanted
+
+
+def is_version(version: str, pattern: str) -> bool:
+    """Whether a version is one that apt-get would take for name=pattern.
+
+    As apt 2.6 does it (apt-pkg/versionmatch.cc): what ends in * stands for a beginning, in which nothing else is special;
+    anything else is a shell pattern.
+    """
+    if pattern.endswith("*"):
+        return version.startswith(pattern[:-1])
+    return fnmatch.fnmatchcase(version, pattern)
 
 
 def parse_simulation(output: str) -> list[Step]:
@@ -254,10 +266,11 @@ class Apt:
         self._repository = repository
         self._lock_timeout = lock_timeout
         self._environment = dict(ENVIRONMENT)
+        self._changing = dict(ENVIRONMENT)
         source = SOURCE_FILE
         if private:
             source = os.path.join(private, "airgap.sources")
-            self._environment["APT_CONFIG"] = self._write_private(private, source)
+            self._environment["APT_CONFIG"], self._changing["APT_CONFIG"] = self._write_private(private, source)
         self._command = [
             "apt-get", "-q", "-y",
             "-o", f"DPkg::Lock::Timeout={lock_timeout}",
@@ -268,8 +281,8 @@ class Apt:
             "-o", "Dir::Cache::srcpkgcache=",
         ]  # fmt: skip
 
-    def _write_private(self, private: str, source: str) -> str:
-        """Files as they would be on the host, but in the private folder; returns the APT_CONFIG file."""
+    def _write_private(self, private: str, source: str) -> tuple[str, str]:
+        """Files as they would be on the host, but in the private folder; returns the APT_CONFIG to ask and to change with."""
         ca_path = self._repository.ca_path
         if self._repository.ca:
             ca_path = os.path.join(private, "ca.pem")
@@ -285,14 +298,15 @@ class Apt:
         _write(source, (files[SOURCE_FILE] or "").replace(KEY_FILE, key))
         for folder in ("lists/partial", "cache/archives/partial"):
             os.makedirs(os.path.join(private, folder))
-        config = os.path.join(private, "apt.conf")
-        _write(
-            config,
-            # Without the host's own configuration, so that none of its update hooks runs.
-            'Dir::Etc::main "/dev/null";\nDir::Etc::parts "/dev/null";\nAPT::Sandbox::User "root";\n'
-            f'Dir::State::lists "{private}/lists";\nDir::Cache "{private}/cache";\n' + (files[CONFIG_FILE] or ""),
+        changing = 'APT::Sandbox::User "root";\n' + (
+            f'Dir::State::lists "{private}/lists";\nDir::Cache "{private}/cache";\n' + (files[CONFIG_FILE] or "")
         )
-        return config
+        # Without the host's own configuration, so that none of its update hooks runs.
+        asking = 'Dir::Etc::main "/dev/null";\nDir::Etc::parts "/dev/null";\n' + changing
+        configurations = os.path.join(private, "apt.conf"), os.path.join(private, "changing.conf")
+        for path, text in zip(configurations, (asking, changing)):
+            _write(path, text)
+        return configurations
 
     def update(self) -> None:
         """Reads the depot's index anew; the lists of other sources stay as they are."""
@@ -314,9 +328,52 @@ class Apt:
         return parse_simulation(out)
 
     def install(self, packages: Sequence[str]) -> None:
-        rc, out, err = self._run(self._install("--no-remove", packages), self._environment)
+        rc, out, err = self._run(self._install("--no-remove", packages), self._changing)
         if rc != 0:
             raise AirgapError(explain("install " + ", ".join(packages), self._repository, out + err))
+
+    def purge(self, packages: Sequence[str]) -> None:
+        """Takes exactly these packages away, with their settings; when others would go along, nothing."""
+        for mode in ("-s", "-q"):
+            command = [*self._command, "-o", "APT::Get::AutomaticRemove=false", mode, "purge", "--", *packages]
+            rc, out, err = self._run(command, self._changing)
+            others = {step.name for step in parse_simulation(out) if step.verb in ("Remv", "Purg")} - set(packages)
+            if rc != 0 or (mode == "-s" and others):
+                reason = f"{', '.join(sorted(others))} would go along" if others else (err or out).strip()[-600:]
+                raise AirgapError(f"apt-get could not purge {', '.join(packages)}: {reason}")
+
+    def names(self, pattern: str) -> list[str]:
+        """The packages of the depot whose names match a regular expression."""
+        # What is installed would be found as well.
+        out = self._cache("-o", "Dir::State::status=/dev/null", "search", "--names-only", pattern)
+        return sorted({line.split(" ", 1)[0] for line in out.splitlines() if line})
+
+    def dependencies(self, steps: Sequence[Step]) -> dict[str, set[str]]:
+        """For each package that is coming, the names it needs; each of several alternatives."""
+        coming = [f"{step.name}={step.after}" for step in steps if step.verb == "Inst"]
+        found: dict[str, set[str]] = {}
+        for stanza in self._cache("show", "--", *coming).split("\n\n") if coming else ():
+            fields = dict(re.findall(r"^(Package|Depends|Pre-Depends): (.*)$", stanza, re.MULTILINE))
+            needs = ", ".join(fields.get(field, "") for field in ("Depends", "Pre-Depends"))
+            names = {re.split(r"[ (:]", part.strip(), maxsplit=1)[0] for part in re.split(r"[,|]", needs)}
+            found.setdefault(fields.get("Package", ""), set()).update(names - {""})
+        return found
+
+    def download(self, steps: Sequence[Step], folder: str) -> list[str]:
+        """Fetches the packages of these steps, checked as ever; returns the files."""
+        coming = [f"{step.name}={step.after}" for step in steps if step.verb == "Inst"]
+        # apt-get writes them where it is started.
+        command = ["env", "--chdir=" + folder, *self._command, "download", "--", *coming]
+        rc, out, err = self._run(command, self._environment)
+        if rc != 0:
+            raise AirgapError(explain("download " + ", ".join(coming), self._repository, out + err))
+        return sorted(os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".deb"))
+
+    def _cache(self, *arguments: str) -> str:
+        rc, out, err = self._run(["apt-cache", *self._command[3:], *arguments], self._environment)
+        if rc != 0:
+            raise AirgapError(explain("read the index", self._repository, out + err))
+        return out
 
     def _install(self, mode: str, packages: Sequence[str]) -> list[str]:
         # Held packages and downgrades are judged before, by name; apt-get knows only all or nothing.

@@ -67,7 +67,9 @@ options:
           - Check mode on a host where O(repository.ca_path) does not exist yet needs it.
         type: str
   packages:
-    description: Names of packages, or C(name=version).
+    description:
+      - Names of packages, or C(name=version).
+      - The version may be a shell pattern as apt takes it, such as C(580.95.05-*). What is installed and fits it stays as it is.
     type: list
     elements: str
     default: []

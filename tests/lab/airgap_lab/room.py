@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 
 from airgap_lab import cache, docker_engine, gpus, host_image, keys, registry
-from airgap_lab.console import LabError, run, say, succeeds, timed
+from airgap_lab.console import LabError, run, say, timed
 
 # What systemd and a nested Docker engine need; `--privileged` asks for more than some kernels grant.
 CAPABILITIES = (
@@ -85,7 +86,8 @@ class Room:
         return run(["docker", "exec", "--interactive", self.container(host), *list(command)], text_input=text_input)
 
 
-def up(room: Room, gpu_hosts: int, drive: Path) -> None:
+def up(room: Room, gpu_hosts: int, drive: Path, release: str = host_image.RELEASE) -> None:
+    """The bastion and the GPU hosts; the release is that of the GPU hosts which are made now."""
     if BASTION in room.hosts() and room.drive() != drive:
         raise LabError(
             f"the bastion of {room.name!r} has {room.drive()} as its drive, not {drive}; run `lab.py down --name {room.name}` first"
@@ -95,7 +97,7 @@ def up(room: Room, gpu_hosts: int, drive: Path) -> None:
         _network(room)
         names = [BASTION] + [f"gpu{number}" for number in range(1, gpu_hosts + 1)]
         for host in names:
-            _host(room, host, drive)
+            _host(room, host, drive, host_image.RELEASE if host == BASTION else release)
         for host in room.hosts():
             _wait(room, host)
         _names(room)
@@ -113,7 +115,7 @@ def down(room: Room) -> None:
                 run(["docker", "volume", "rm", room.docker_volume(host)])
     if docker_engine.inspect("network", room.network):
         run(["docker", "network", "rm", room.network])
-    for name in ("hosts", "resolv.conf"):
+    for name in ("hosts", "resolv.conf", "hardware"):
         cache.remove(room.folder / name)
     if not run(["docker", "ps", "--all", "--quiet", "--filter", "label=airgap-lab"]):
         registry.stop()
@@ -139,8 +141,9 @@ def _network(room: Room) -> None:
     )
 
 
-def _host(room: Room, host: str, drive: Path) -> None:
+def _host(room: Room, host: str, drive: Path, release: str) -> None:
     if host in room.hosts():
+        _check_image(room, host)
         if not room.running(host):
             run(["docker", "start", room.container(host)])
         return
@@ -150,8 +153,7 @@ def _host(room: Room, host: str, drive: Path) -> None:
             cache.write(room.folder / name, content)
     command = [
         "docker",
-        "run",
-        "--detach",
+        "create",
         "--name",
         room.container(host),
         "--hostname",
@@ -183,28 +185,49 @@ def _host(room: Room, host: str, drive: Path) -> None:
         "127.0.0.1",
         "--stop-signal",
         "SIGRTMIN+3",
+        # `reboot` in a host ends its container with a signal; then it starts again, as a machine would.
+        "--restart",
+        "on-failure",
     ]
     command += ["--cap-add=" + capability for capability in CAPABILITIES]
     if host == BASTION:
         command += ["--volume", f"{drive}:{DRIVE}:ro"]
     else:
         command += ["--volume", f"{room.docker_volume(host)}:/var/lib/docker"]
-    run([*command, host_image.name()])
+        # What the simulated driver's devices are, see README.md.
+        command += ["--device-cgroup-rule", "c 10:229 rw"]
+    run([*command, host_image.name(release)])
     if host != BASTION:
-        room.execute(host, "install", "-d", "-m", "0755", str(gpus.FOLDER))
-        room.execute(
-            host, "sh", "-c", f"cat > {gpus.FILE}", text_input=json.dumps(gpus.describe(host), indent=1) + "\n"
+        # The machine has its hardware before it starts for the first time.
+        described = room.folder / "hardware" / host / gpus.FOLDER.name
+        cache.write(described / gpus.FILE.name, json.dumps(gpus.describe(host), indent=1) + "\n")
+        run(["docker", "cp", str(described), f"{room.container(host)}:{gpus.FOLDER.parent}/"])
+    run(["docker", "start", room.container(host)])
+
+
+def _check_image(room: Room, host: str) -> None:
+    """A host from an older image lacks what the lab now counts on."""
+    made_from = docker_engine.inspect("container", room.container(host)).get("Config", {}).get("Image")
+    if host != BASTION and made_from not in [host_image.name(release) for release in host_image.RELEASES]:
+        raise LabError(
+            f"{room.container(host)} was made from {made_from}, an older image of the lab; "
+            f"run `lab.py down --name {room.name}` first"
         )
 
 
 def _wait(room: Room, host: str) -> None:
     """Until systemd has started everything; a unit that failed is named."""
-    if succeeds(
-        ["docker", "exec", room.container(host), "timeout", "60", "systemctl", "is-system-running", "--wait", "--quiet"]
-    ):
-        return
+    asked = ["docker", "exec", room.container(host), "timeout", "60", "systemctl", "is-system-running", "--wait"]
+    # In the first moments systemd has no bus to answer on.
+    for _attempt in range(30):
+        state = run(["sh", "-c", '"$@" 2>/dev/null || :', "sh", *asked]).strip()
+        if state == "running":
+            return
+        if state == "degraded":
+            break
+        time.sleep(1)
     failed = room.execute(host, "systemctl", "list-units", "--failed", "--plain", "--no-legend").strip()
-    raise LabError("{} did not start cleanly: {}".format(room.container(host), failed or "systemd does not answer"))
+    raise LabError(f"{room.container(host)} did not start cleanly: {failed or state or 'systemd does not answer'}")
 
 
 def _names(room: Room) -> None:

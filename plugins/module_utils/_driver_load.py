@@ -1,0 +1,442 @@
+# Copyright (c) 2026 airgap.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which driver the kernel runs, which one is installed, and what leads from the one to the other."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, Callable, NamedTuple, Sequence
+
+from ansible_collections.airgap.inference.plugins.module_utils import _command, _dkms
+from ansible_collections.airgap.inference.plugins.module_utils._driver_users import SERVICES, User, named, users
+from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
+
+# In the order in which they can be unloaded: each is used by none that follows it.
+MODULES = ("nvidia_uvm", "nvidia_drm", "nvidia_modeset", "nvidia_peermem", "nvidia")
+
+# "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.309.01  Tue …", and of the open modules
+# "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.105.08  Release Build  (…)".
+_NVRM_VERSION = re.compile(r"^NVRM version: .*?Kernel Module(?: for \S+)?\s+(\d+(?:\.\d+)+)", re.M)
+
+# Debian's archive installs the module as nvidia-current.ko, and its modprobe.d leads the name nvidia there:
+# "install modprobe -i nvidia-current $CMDLINE_OPTS" (package nvidia-alternative). modinfo does not follow such a line.
+_LED_TO = re.compile(r"^install\b.*\bmodprobe -i (\S+)", re.M)
+
+Run = Callable[[Sequence[str]], "Said"]
+
+
+class Said(NamedTuple):
+    """How a program ended, and all that it said."""
+
+    rc: int
+    text: str
+
+
+class Driver(NamedTuple):
+    """A kernel module: its version, and whether it is of the open kind; None where that is not told."""
+
+    version: str
+    open: bool | None
+
+    def __str__(self) -> str:
+        return self.version + {True: " (open)", False: " (proprietary)", None: ""}[self.open]
+
+
+class KernelModule(NamedTuple):
+    """A line of /proc/modules."""
+
+    references: int
+    users: list[str]
+
+
+class State(NamedTuple):
+    """What the host shows."""
+
+    running: str
+    wanted: str
+    modules: dict[str, KernelModule]
+    loaded: Driver | None
+    # For the wanted kernel; None where it has no such module.
+    installed: Driver | None
+    users: list[User]
+
+
+class Decision(NamedTuple):
+    """What is to be done now: at most one of these, or nothing but a restart for the reasons, or nothing at all."""
+
+    build: bool = False
+    drop_nouveau: bool = False
+    reload: bool = False
+    load: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+
+def run(argv: Sequence[str]) -> Said:
+    # A connection that is no login has no sbin on its path.
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    result = _command.run(list(argv), env={"PATH": path, "LC_ALL": "C"})
+    return Said(result.rc, (result.stdout.decode("utf-8", "replace") + result.stderr).strip())
+
+
+def read_modules(text: str) -> dict[str, KernelModule]:
+    """The loaded modules in the text of /proc/modules."""
+    found = {}
+    for line in text.splitlines():
+        fields = line.split()
+        if len(fields) >= 4:
+            references = int(fields[2]) if fields[2].isdigit() else 0
+            found[fields[0]] = KernelModule(
+                references, [user for user in fields[3].split(",") if user not in ("", "-")]
+            )
+    return found
+
+
+def read_version(text: str) -> Driver | None:
+    """The loaded driver in the text of /proc/driver/nvidia/version."""
+    match = _NVRM_VERSION.search(text)
+    return Driver(match.group(1), "Open Kernel Module" in match.group(0)) if match else None
+
+
+def same(loaded: Driver, installed: Driver) -> bool:
+    if None in (loaded.open, installed.open):
+        return loaded.version == installed.version
+    return loaded == installed
+
+
+def decide(state: State, allow_unload: bool) -> Decision:
+    """The next thing to do."""
+    if state.installed is None:
+        return Decision(build=True)
+    if state.wanted != state.running:
+        reason = f"the kernel {state.running} runs, and {state.wanted} is wanted (its driver is {state.installed})"
+        return Decision(reasons=(reason,))
+    if "nouveau" in state.modules:
+        return Decision(drop_nouveau=True)
+    if state.loaded is None:
+        return Decision(load=("nvidia", "nvidia_uvm"))
+    if same(state.loaded, state.installed):
+        return Decision(load=() if "nvidia_uvm" in state.modules else ("nvidia_uvm",))
+    if not allow_unload:
+        return Decision(reasons=(f"{differing(state)}; it may not be unloaded here (allow_unload is false)",))
+    obstacles = hindrances(state)
+    if obstacles:
+        return Decision(reasons=tuple(f"{differing(state)}; {obstacle}" for obstacle in obstacles))
+    return Decision(reload=True)
+
+
+def differing(state: State) -> str:
+    return f"the driver {state.loaded} is loaded, and {state.installed} is installed"
+
+
+def hindrances(state: State, stopped: bool = False) -> list[str]:
+    """What keeps the loaded driver in the kernel; before the services are stopped, they may hold it."""
+    found = []
+    holding = [user for user in state.users if stopped or user.unit not in SERVICES]
+    if holding:
+        found.append(f"it is in use by {named(holding)}")
+    for name in MODULES:
+        module = state.modules.get(name)
+        strangers = [user for user in module.users if user not in MODULES] if module else []
+        if strangers:
+            found.append(f"the kernel module {', '.join(strangers)} uses {name}")
+        # Each open device file counts as well; only those of the services are still to go.
+        elif module and stopped and not holding and module.references > len(module.users):
+            found.append(f"the kernel uses {name} itself, as for a console on the GPU")
+    return found
+
+
+def why_not_loaded(module: str, kernel: str, said: str, log: Sequence[str]) -> str:
+    """The reason behind modprobe's message, and the remedy. The messages are strerror's, as kmod prints them."""
+    quoted = " ".join(said.split())[:300]
+    lines = "; ".join(log)
+    told = f"The kernel {kernel} does not take the module {module}: modprobe says '{quoted}'"
+    told += f", the kernel's log '{lines}'. " if lines else ". "
+    if any(
+        text in said + lines
+        for text in ("Key was rejected by service", "Required key not available", "Operation not permitted", "Lockdown")
+    ):
+        return told + (
+            "Secure Boot is on, and the module is signed by no key that the firmware knows. Either take modules that the "
+            "distribution built and signed (gpu_host_source: distribution on Ubuntu), or enrol the key that DKMS signs with "
+            "('mokutil --import /var/lib/dkms/mok.pub', on Ubuntu /var/lib/shim-signed/mok/MOK.der, confirmed at the console "
+            "during the next start), or switch Secure Boot off in the firmware"
+        )
+    if "not found in directory" in said:
+        return told + f"It was not built for this kernel: see 'dkms status', and install the headers of {kernel}"
+    if any(
+        text in said + lines for text in ("Exec format error", "Unknown symbol", "disagrees about version of symbol")
+    ):
+        return told + (
+            "It was built for another kernel or of another version than the modules beside it. Build it again "
+            f"('dkms status' names module and version; 'dkms build --force' and 'dkms install --force' with -k {kernel}), or "
+            "start the kernel that it was built for (gpu_host_kernel)"
+        )
+    if "requires use of the NVIDIA open kernel modules" in lines:
+        return told + "This GPU needs the open modules: set gpu_host_kernel_modules to open"
+    if "Legacy drivers" in lines:
+        return told + "This GPU is too old for the driver's branch: state an older one in gpu_host_branch"
+    if "No such device" in said:
+        return told + (
+            "This driver finds no GPU that it can run. Compare with 'lspci -d 10de: -k': a card may be missing, bound to "
+            "another driver (nouveau, vfio-pci), or of a generation that needs the other kind of modules "
+            "(gpu_host_kernel_modules) or another branch (gpu_host_branch)"
+        )
+    return told + "Look for 'NVRM' in 'dmesg'"
+
+
+class Host:
+    """The host whose driver is led to the installed one; `done` says what was changed, in words."""
+
+    def __init__(
+        self,
+        wanted: str | None,
+        *,
+        run: Run = run,
+        running: str | None = None,
+        proc: str = "/proc",
+        libraries: str = "/lib/modules",
+    ) -> None:
+        self.run = run
+        self.running = running or os.uname().release
+        self.wanted = wanted or self.running
+        self.proc = proc
+        self.libraries = libraries
+        self.done: list[str] = []
+
+    def state(self) -> State:
+        return State(
+            self.running,
+            self.wanted,
+            read_modules(self._text("modules")),
+            read_version(self._text("driver/nvidia/version")),
+            self.installed(),
+            users(self.proc),
+        )
+
+    def installed(self) -> Driver | None:
+        """The driver's module for the wanted kernel."""
+        for name in ("nvidia", self._led_to()):
+            fields = (
+                [self.run(["modinfo", "-k", self.wanted, "-F", field, name]) for field in ("version", "license")]
+                if name
+                else []
+            )
+            if fields and fields[0].rc == 0 and fields[0].text:
+                # NVIDIA's open modules are "Dual MIT/GPL", the proprietary ones "NVIDIA".
+                licence = fields[1].text if fields[1].rc == 0 else ""
+                return Driver(fields[0].text.split()[0], "GPL" in licence if licence else None)
+        return None
+
+    def buildable(self) -> str:
+        """What DKMS could build for the wanted kernel; an error where that cannot bring the driver."""
+        if not os.path.isdir(os.path.join(self.libraries, self.wanted)):
+            present = sorted(os.listdir(self.libraries)) if os.path.isdir(self.libraries) else []
+            raise AirgapError(
+                f"The kernel {self.wanted} (gpu_host_kernel) is not installed: there is no {self.libraries}/{self.wanted}. "
+                f"Installed: {', '.join(present) or 'none'}; the kernel {self.running} runs"
+            )
+        registered = [
+            module for module in _dkms.status(self._quiet(["dkms", "status"]).text) if "nvidia" in module.name
+        ]
+        if not registered:
+            raise AirgapError(
+                f"There is no module nvidia for the kernel {self.wanted} in {self.libraries}/{self.wanted}, and DKMS has none "
+                "to build. Install the driver (gpu_host does), or, where its modules come prebuilt, those for this kernel"
+            )
+        return ", ".join(sorted({str(module) for module in registered}))
+
+    def build(self) -> None:
+        """Let DKMS build what is registered for the wanted kernel."""
+        names = self.buildable()
+        said = self.run(["dkms", "autoinstall", "-k", self.wanted])
+        if said.rc != 0 or self.installed() is None:
+            raise AirgapError(self._not_built(names, said))
+        self.done.append(f"built {names} for the kernel {self.wanted}")
+
+    def drop_nouveau(self) -> str | None:
+        """Unload nouveau, or say why only a restart does."""
+        said = self.run(["modprobe", "-r", "nouveau"])
+        if said.rc != 0:
+            return f"nouveau drives a GPU and cannot be unloaded ({_short(said.text)})"
+        self.done.append("unloaded nouveau")
+        return None
+
+    def load(self, names: Sequence[str]) -> None:
+        before = self._log()
+        for name in names:
+            said = self.run(["modprobe", name])
+            if said.rc != 0:
+                raise AirgapError(why_not_loaded(name, self.running, said.text, new_lines(before, self._log())))
+        self.done.append(f"loaded {', '.join(names)}")
+        state = self.state()
+        missing = [name for name in names if name not in state.modules]
+        if missing or state.loaded is None or (state.installed and not same(state.loaded, state.installed)):
+            raise AirgapError(
+                f"modprobe took {', '.join(names)}, and yet {self.proc}/modules lacks {', '.join(missing) or 'none of them'} and "
+                f"{self.proc}/driver/nvidia/version shows {state.loaded or 'no driver'}, where {state.installed} is installed. "
+                "Look for 'NVRM' in 'dmesg'"
+            )
+
+    def reload(self) -> list[str]:
+        """Put the installed driver in the place of the loaded one, or return why only a restart does."""
+        before, done = self.state(), list(self.done)
+        stopped = self.stop()
+        reasons = [f"{differing(before)}; {reason}" for reason in hindrances(self.state(), stopped=True)]
+        for name in MODULES:
+            # Where the distribution's modprobe.d unloads several together, this one may be gone already.
+            if reasons or name not in read_modules(self._text("modules")):
+                continue
+            said = self.run(["modprobe", "-r", name])
+            if said.rc != 0:
+                reasons.append(f"{differing(before)}; {name} cannot be unloaded ({_short(said.text)})")
+        if not reasons:
+            self.done.append(f"unloaded the driver {before.loaded}")
+            try:
+                self.load(["nvidia", "nvidia_uvm"])
+            except AirgapError as error:
+                waiting = f". These services were stopped for it and wait: {', '.join(stopped)}" if stopped else ""
+                raise AirgapError(f"{error}{waiting}") from error
+        if stopped:
+            self.start(stopped)
+        if reasons:
+            # All is as it was: what was stopped runs again.
+            self.done = done
+        return reasons
+
+    def stop(self) -> list[str]:
+        """Stop the services that hold the driver; which ones were running."""
+        active = self._quiet(["systemctl", "is-active", *SERVICES]).text.splitlines()
+        running = [service for service, state in zip(SERVICES, active) if state == "active"]
+        for service in running:
+            said = self.run(["systemctl", "stop", service])
+            if said.rc != 0:
+                raise AirgapError(
+                    f"The service {service} cannot be stopped: {_short(said.text)}. See 'journalctl -u {service}'"
+                )
+        if running:
+            self.done.append(f"stopped {', '.join(running)}")
+        return running
+
+    def start(self, services: Sequence[str]) -> None:
+        failed = []
+        for service in reversed(services):
+            said = self.run(["systemctl", "start", service])
+            if said.rc != 0:
+                failed.append(f"{service}: {_short(said.text)}")
+        if failed:
+            raise AirgapError(
+                "Services that were stopped to change the driver do not start again: " + "; ".join(failed) + ". "
+                "See 'journalctl -u' of each; nvidia-fabricmanager needs exactly the driver's version"
+            )
+        self.done.append(f"started {', '.join(reversed(services))}")
+
+    def _not_built(self, names: str, said: Said) -> str:
+        failure = _dkms.failure(said.text)
+        reasons = [line.strip() for line in said.text.splitlines() if line.strip()][-3:]
+        if failure and os.path.exists(failure.log):
+            with open(failure.log, encoding="utf-8", errors="replace") as log:
+                reasons = _dkms.reasons(log.read())
+        where = f" (log: {failure.log})" if failure else ""
+        return (
+            f"DKMS cannot build {names} for the kernel {self.wanted}{where}: {' | '.join(reasons)[:900]}. Its headers must be "
+            f"installed ({self.libraries}/{self.wanted}/build), and this driver must know this kernel: try another kernel "
+            "(gpu_host_kernel), branch (gpu_host_branch) or kind of modules (gpu_host_kernel_modules); the playbook stage rehearses it"
+        )
+
+    def _led_to(self) -> str:
+        match = _LED_TO.search(self.run(["modprobe", "-S", self.wanted, "-n", "-v", "nvidia"]).text)
+        return match.group(1) if match else ""
+
+    def _log(self) -> list[str]:
+        said = self._quiet(["dmesg"])
+        return (
+            [line for line in said.text.splitlines() if re.search(r"NVRM|nvidia|Lockdown", line)]
+            if said.rc == 0
+            else []
+        )
+
+    def _quiet(self, argv: Sequence[str]) -> Said:
+        """Run what may not be there: a host without it has nothing to say."""
+        try:
+            return self.run(argv)
+        except AirgapError:
+            return Said(127, "")
+
+    def _text(self, name: str) -> str:
+        try:
+            with open(os.path.join(self.proc, name), encoding="utf-8", errors="replace") as file:
+                return file.read()
+        except OSError:
+            return ""
+
+
+def _short(text: str) -> str:
+    return " ".join(text.split())[-300:]
+
+
+def new_lines(before: Sequence[str], after: Sequence[str], limit: int = 6) -> list[str]:
+    """What the kernel's log gained; its ring may have dropped older lines meanwhile."""
+    known = set(before)
+    gained = [re.sub(r"^\[[^\]]*\]\s*", "", line).strip() for line in after if line not in known]
+    return gained[-limit:]
+
+
+def planned(decision: Decision, state: State) -> list[str]:
+    """The first step, in words; what follows a build is not known before it."""
+    if decision.build:
+        return [f"build the module nvidia for the kernel {state.wanted}"]
+    if decision.drop_nouveau:
+        return ["unload nouveau", "load nvidia, nvidia_uvm"]
+    if decision.reload:
+        return [f"unload the driver {state.loaded}", f"load the driver {state.installed}"]
+    return [f"load {', '.join(decision.load)}"] if decision.load else []
+
+
+def converge(host: Host, allow_unload: bool, check: bool) -> dict[str, Any]:
+    """Lead the kernel to the installed driver; what was loaded before and after, and why the host has to restart."""
+    first = state = host.state()
+    decision = decide(state, allow_unload)
+    if check:
+        if decision.build:
+            # What could not be built is refused here as well.
+            host.buildable()
+        actions = planned(decision, state)
+        loads = actions and state.running == state.wanted and state.installed
+        return _result(
+            bool(actions), first.loaded, state.installed if loads else state.loaded, decision.reasons, actions
+        )
+    reasons: list[str] = []
+    while not reasons:
+        decision = decide(state, allow_unload)
+        if decision.build:
+            host.build()
+        elif decision.drop_nouveau:
+            reason = host.drop_nouveau()
+            reasons += [reason] if reason else []
+        elif decision.reload:
+            reasons += host.reload()
+        elif decision.load:
+            host.load(decision.load)
+        else:
+            reasons += decision.reasons
+            break
+        state = host.state()
+    return _result(bool(host.done), first.loaded, state.loaded, reasons, host.done)
+
+
+def _result(
+    changed: bool, before: Driver | None, after: Driver | None, reasons: Sequence[str], actions: list[str]
+) -> dict[str, Any]:
+    return {
+        "changed": changed,
+        "loaded": {"before": before.version if before else None, "after": after.version if after else None},
+        "reboot_required": bool(reasons),
+        "reasons": list(reasons),
+        "actions": actions,
+        "diff": {
+            "before": f"loaded driver: {before or 'none'}\n",
+            "after": f"loaded driver: {after or 'none'}\n",
+        },
+    }

@@ -1,0 +1,112 @@
+# Copyright (c) 2026 airgap.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host as _driver_load sees it: /proc in a directory, and programs that change it as kmod, DKMS and systemd would."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Sequence
+
+from ansible_collections.airgap.inference.plugins.module_utils._driver_load import Host, Said
+
+KERNEL = "6.12.48-amd64"
+OPEN = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {}  Release Build  (dvs-builder@U22-I3-B17-02-5)\nGCC version: gcc\n"
+PROPRIETARY = (
+    "NVRM version: NVIDIA UNIX x86_64 Kernel Module  {}  Tue Sep 16 19:00:00 UTC 2025\nGCC version: gcc version 12\n"
+)
+USES = {"nvidia": "nvidia_uvm,nvidia_modeset,", "nvidia_modeset": "nvidia_drm,"}
+
+
+class Machine:
+    """What kmod finds in /lib/modules: `modinfo` maps a kernel to (version, licence) of the module `name`."""
+
+    def __init__(self, root: pathlib.Path, installed: str | None = "580.105.08", name: str = "nvidia") -> None:
+        self.root = root
+        self.name = name
+        self.modinfo = {KERNEL: (installed, "Dual MIT/GPL")} if installed else {}
+        self.answers: dict[str, Said] = {}
+        self.registered = ""
+        self.active: list[str] = []
+        self.calls: list[str] = []
+        self.log = "[    1.0] NVRM: an old line"
+        self.log_after = ""
+        (root / "proc" / "driver" / "nvidia").mkdir(parents=True)
+        (root / "lib" / KERNEL).mkdir(parents=True)
+        (root / "proc" / "modules").write_text("ext4 1 1 - Live 0x0\n", encoding="utf-8")
+
+    def host(self, wanted: str | None = None) -> Host:
+        proc, libraries = str(self.root / "proc"), str(self.root / "lib")
+        return Host(wanted, run=self.run, running=KERNEL, proc=proc, libraries=libraries)
+
+    def loaded(self, version: str, text: str = OPEN, modules: Sequence[str] = ("nvidia", "nvidia_uvm")) -> None:
+        users = {"nvidia": ",".join(m for m in modules if m in ("nvidia_uvm", "nvidia_modeset"))}
+        lines = [
+            f"{m} 1 {len(users.get(m, '').split(',')) if users.get(m) else 0} {users.get(m, '') + ',' if users.get(m) else '-'} Live 0x0 (OE)"
+            for m in modules
+        ]
+        (self.root / "proc" / "modules").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (self.root / "proc" / "driver" / "nvidia" / "version").write_text(text.format(version), encoding="utf-8")
+
+    def modules(self) -> list[str]:
+        return [line.split()[0] for line in (self.root / "proc" / "modules").read_text(encoding="utf-8").splitlines()]
+
+    def user(self, pid: int, name: str, unit: str = "", device: str = "/dev/nvidia0") -> None:
+        folder = self.root / "proc" / str(pid)
+        (folder / "fd").mkdir(parents=True)
+        (folder / "fd" / "3").symlink_to(device)
+        (folder / "comm").write_text(name + "\n", encoding="utf-8")
+        (folder / "cgroup").write_text(f"0::/system.slice/{unit}\n", encoding="utf-8")
+
+    def run(self, argv: Sequence[str]) -> Said:
+        line = " ".join(argv)
+        self.calls.append(line)
+        if line in self.answers:
+            return self.answers[line]
+        return getattr(self, "_" + argv[0])(list(argv[1:]))
+
+    def changed(self) -> list[str]:
+        asking = ("modinfo", "modprobe -S", "systemctl is-active", "dkms status", "dmesg")
+        return [call for call in self.calls if not call.startswith(asking)]
+
+    def _modinfo(self, argv: list[str]) -> Said:
+        kernel, field, name = argv[1], argv[3], argv[4]
+        if name != self.name or kernel not in self.modinfo:
+            return Said(1, f"modinfo: ERROR: Module {name} not found.")
+        return Said(0, self.modinfo[kernel][field == "license"])
+
+    def _modprobe(self, argv: list[str]) -> Said:
+        if argv[0] == "-S":
+            # As Debian's modprobe.d leads the name.
+            return Said(0, "" if self.name == "nvidia" else f"install modprobe -i {self.name} $CMDLINE_OPTS ")
+        names = self.modules()
+        if argv[0] == "-r":
+            names = [name for name in names if name != argv[1]]
+            if argv[1] == "nvidia":
+                (self.root / "proc" / "driver" / "nvidia" / "version").unlink()
+            (self.root / "proc" / "modules").write_text(
+                "".join(f"{name} 1 0 - Live 0x0\n" for name in names), encoding="utf-8"
+            )
+            return Said(0, "")
+        version, licence = self.modinfo[KERNEL]
+        self.loaded(version, OPEN if "GPL" in licence else PROPRIETARY, [*names, argv[0]])
+        return Said(0, "")
+
+    def _systemctl(self, argv: list[str]) -> Said:
+        if argv[0] == "is-active":
+            return Said(3, "\n".join("active" if unit in self.active else "inactive" for unit in argv[1:]))
+        if argv[0] == "stop":
+            for folder in (self.root / "proc").glob("[0-9]*"):
+                if argv[1] in (folder / "cgroup").read_text(encoding="utf-8"):
+                    (folder / "fd" / "3").unlink()
+        return Said(0, "")
+
+    def _dkms(self, argv: list[str]) -> Said:
+        if argv[0] == "status":
+            return Said(0, self.registered)
+        self.modinfo[argv[2]] = ("580.105.08", "Dual MIT/GPL")
+        return Said(0, "")
+
+    def _dmesg(self, argv: list[str]) -> Said:
+        log, self.log = self.log, self.log + self.log_after
+        return Said(0, log)

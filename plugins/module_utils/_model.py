@@ -8,36 +8,57 @@ from __future__ import annotations
 import os
 from typing import Any, Iterable
 
-from ansible_collections.airgap.inference.plugins.module_utils import _safetensors
+from ansible_collections.airgap.inference.plugins.module_utils import (
+    _model_architectures,
+    _model_attention,
+    _model_context,
+    _model_defaults,
+    _model_layers,
+    _model_papers,
+    _model_parameters,
+    _model_quantization,
+    _model_split,
+    _safetensors,
+)
+from ansible_collections.airgap.inference.plugins.module_utils import _model_values as values
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 from ansible_collections.airgap.inference.plugins.module_utils._json import read_object
 
 CONFIG = "config.json"
 MAX_CONFIG = 4 * 1024 * 1024
-LARGEST_SIZE = 16
+LARGEST_SIZE = _model_split.LARGEST_SIZE
+VOCABULARY_PADDING = _model_split.VOCABULARY_PADDING
 
-# vLLM pads the vocabulary to a multiple of this before it divides it among the ranks.
-VOCABULARY_PADDING = 64
+tensor_parallel_refusal = _model_split.refusal
+alternatives = _model_split.alternatives
 
 _TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config")
-_HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
-_KV_HEADS = ("n_head_kv", "num_kv_heads", "num_key_value_heads", "num_attention_groups")
-_HIDDEN = ("hidden_size", "n_embd", "d_model")
-_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 _INTERMEDIATE = ("intermediate_size", "ffn_hidden_size", "n_inner", "ffn_dim")
-_EXPERTS = ("num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts")
+_EXPERTS = ("num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts", "num_moe_experts")
+_PER_TOKEN = ("num_experts_per_tok", "num_experts_per_token", "top_k_experts", "moe_topk", "moe_top_k", "moe_k")
+_SHARED = ("n_shared_experts", "num_shared_experts", "num_shared_expert", "moe_num_shared_experts")
 _VOCABULARY = ("vocab_size", "padded_vocab_size")
-_CONTEXT = (
-    "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length", "max_sequence_length", "max_seq_length", "seq_len",
-)  # fmt: skip
-_TOKENIZERS = (
-    "tokenizer.json", "tokenizer.model", "tokenizer.model.v3", "tekken.json", "tiktoken.model", "spiece.model", "vocab.json", "vocab.txt", "qwen.tiktoken",
-)  # fmt: skip
-_FALCON = ("falcon", "RefinedWeb", "RefinedWebModel")
+# Their experts have the width that dense layers have elsewhere.
+_WIDE_EXPERTS = (
+    "mixtral",
+    "olmoe",
+    "phimoe",
+    "gpt_oss",
+    "jamba",
+    "minimax_m2",
+    "granitemoe",
+    "granitemoehybrid",
+    "llama4_text",
+    "llama4",
+)
+_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "half": 2, "float": 4}
 
 
-def read(directory: str) -> dict[str, Any]:
-    """Describe the model in a directory; one that holds only a config.json has everything but its weights."""
+def read(directory: str, complete: bool = True) -> dict[str, Any]:
+    """Describe the model in a directory; one that holds only a config.json has everything but its weights.
+
+    Weights that the index names and that are missing are an error unless the model need not be complete.
+    """
     if not os.path.isdir(directory):
         raise AirgapError(f"{directory} is not a directory on this host, so it holds no model")
     path = os.path.join(directory, CONFIG)
@@ -45,78 +66,97 @@ def read(directory: str) -> dict[str, Any]:
         raise AirgapError(
             f"{directory} holds no {CONFIG}: it is not a model directory, or the model was not fetched completely"
         )
-    model = describe(read_object(path, MAX_CONFIG), path)
-    weights = _safetensors.describe(directory)
-    model["weights"] = weights if weights["files"] else None
-    model["tokenizer"] = any(os.path.isfile(os.path.join(directory, name)) for name in _TOKENIZERS)
+    config = read_object(path, MAX_CONFIG)
+    model = describe(_model_papers.with_quantization(directory, config), path)
+    tensors = _safetensors.read(directory, complete)
+    model["weights"] = _weights(tensors, model["quantization"]) if tensors.files else None
+    model["format"] = "safetensors" if model["weights"] else None
+    model.update(_model_papers.describe(directory))
     return model
 
 
 def describe(config: dict[str, Any], path: str) -> dict[str, Any]:
     """What the configuration says; every known spelling of a value is read, and none is guessed."""
-    text = _text_config(config, path)
+    text = _model_defaults.complete(_text_config(config, path))
     architecture = _architecture(config, path)
-    heads = _number(text, _HEADS, path)
-    if not heads:
+    heads = _model_attention.heads(text, path)
+    if heads is None:
         raise AirgapError(
-            f"{path} states no number of attention heads ({', '.join(_HEADS)}): architecture {architecture or 'without a name'} has "
-            "none, or leaves the number to the engine's own defaults"
+            f"{path} states no number of attention heads ({', '.join(_model_attention.HEADS)}): architecture "
+            f"{architecture or 'without a name'} has none, or leaves the number to the engine's own defaults"
         )
-    latent = _number(text, ("kv_lora_rank",), path) or 0
-    hidden = _number(text, _HIDDEN, path)
+    layers = values.number(text, _model_attention.LAYERS, path)
+    if layers and layers > values.LARGEST_LAYERS:
+        raise AirgapError(f"{path}: {layers} layers, which no model can have")
+    experts = _experts(text, path)
+    vision = _vision(config, path)
+    context = _model_context.read(text, path)
+    found = _model_quantization.find(config, text, path)
+    attention = _model_attention.groups(text, layers, path)
     model: dict[str, Any] = {
         "architecture": architecture,
+        "known_architecture": _model_architectures.known(architecture),
+        "model_type": values.text(text, "model_type"),
         "attention_heads": heads,
-        "kv_heads": _kv_heads(text, heads, path),
-        "latent_attention": latent > 0,
-        "head_size": _head_size(text, heads, hidden, latent, path),
-        "hidden_size": hidden,
-        "intermediate_size": _number(_uniform(text, _INTERMEDIATE), _INTERMEDIATE, path),
-        "experts": _experts(text, path),
-        "layers": _number(text, _LAYERS, path),
-        "vision_heads": _vision_heads(config, path),
-        "context_length": _context_length(text, path),
-        "vocabulary_size": _number(text, _VOCABULARY, path),
+        "kv_heads": _model_attention.kv_heads(text, heads, path) if heads else 0,
+        "latent_attention": _model_layers.is_latent(text, path),
+        "head_size": _model_attention.head_size(text, heads, path),
+        "v_head_size": values.number(text, ("v_head_dim",), path),
+        "hidden_size": values.number(text, _model_attention.HIDDEN, path),
+        "intermediate_size": values.number(_uniform(text, _INTERMEDIATE), _INTERMEDIATE, path),
+        "experts": experts,
+        "experts_shared": _count(text, _SHARED, path) or 0,
+        "experts_per_token": _count(text, _PER_TOKEN, path) or 0,
+        "moe_intermediate_size": _expert_width(text, path) if experts else None,
+        "dense_layers": _dense_layers(text, layers, path) if experts else layers,
+        "layers": layers,
+        "attention": attention,
+        "vision": vision,
+        "vision_heads": vision["heads"] if vision else None,
+        "context_length": context.stated,
+        "context_length_scaled": context.default,
+        "context_length_max": context.largest,
+        "rope_scaling": context.scaling,
+        "sliding_window": _model_layers.window(text, path),
+        "vocabulary_size": values.number(text, _VOCABULARY, path),
+        "tied_embeddings": _tied(config, text),
         "dtype": _dtype(config, text),
-        "quantization": _quantization(config, text, path),
+        "quantization": _model_quantization.describe(found, path),
+        "remote_code": _remote_code(config),
     }
-    model["tensor_parallel_sizes"] = [size for size in range(1, LARGEST_SIZE + 1) if _obstacle(model, size) is None]
+    model["kv_cache_dtype_hint"] = _model_quantization.cache_dtype(model["quantization"])
+    model["kv_cache_bytes_per_token"] = _cached(attention, model["dtype"])
+    model["unknown"] = _unknown(model)
+    model["tensor_parallel_sizes"] = _model_split.sizes(model)
     return model
 
 
-def tensor_parallel_refusal(model: dict[str, Any], size: int) -> str | None:
-    """Why the model cannot be split over this many GPUs, with the sizes that can be had; None when it can."""
-    if size < 1:
-        return f"Tensor parallel size {size} makes no sense: it is a number of GPUs"
-    obstacle = _obstacle(model, size)
-    if obstacle is None:
+def _weights(found: _safetensors.Weights, quantization: dict[str, Any] | None) -> dict[str, Any]:
+    return {**_safetensors.summary(found), "parameters": _model_parameters.count(found.tensors, quantization)}
+
+
+def _cached(attention: list[dict[str, Any]] | None, dtype: str | None) -> int | None:
+    size = _BYTES.get(dtype or "")
+    if attention is None or size is None:
         return None
-    heads = f"{model['attention_heads']} attention heads"
-    if not model["latent_attention"]:
-        heads += f" and {model['kv_heads']} key-value heads"
-    valid = ", ".join(str(valid) for valid in model["tensor_parallel_sizes"])
-    return f"A model with {heads} cannot be loaded at tensor parallel size {size}: {obstacle}; valid sizes: {valid}"
+    return size * sum(_model_attention.cached_elements(group) for group in attention)
 
 
-def _obstacle(model: dict[str, Any], size: int) -> str | None:
-    """The rules that vLLM asserts while it loads a model."""
-    heads, kv_heads = model["attention_heads"], model["kv_heads"]
-    if heads % size:
-        return f"{heads} attention heads cannot be divided by {size}"
-    if not model["latent_attention"] and kv_heads % size and size % kv_heads:
-        return f"{kv_heads} key-value heads can neither be divided by {size} nor be repeated evenly on {size} GPUs"
-    if model["vision_heads"] and model["vision_heads"] % size:
-        return f"{model['vision_heads']} heads of the vision tower cannot be divided by {size}"
-    vocabulary = model["vocabulary_size"]
-    if vocabulary:
-        padded = -(-vocabulary // VOCABULARY_PADDING) * VOCABULARY_PADDING
-        if padded % size:
-            return f"a vocabulary of {vocabulary} tokens (padded to {padded}) cannot be divided by {size}"
-    # With experts this value often belongs to no layer at all, or is divided among experts.
-    intermediate = None if model["experts"] else model["intermediate_size"]
-    if intermediate and intermediate % size:
-        return f"an intermediate size of {intermediate} cannot be divided by {size}"
-    return None
+def _unknown(model: dict[str, Any]) -> list[str]:
+    """What the answers leave open, in words for a person."""
+    unknown = []
+    if model["known_architecture"] is False:
+        unknown.append(f"the architecture {model['architecture']} is not among those of {_model_architectures.SOURCE}")
+    if model["known_architecture"] is None:
+        unknown.append("the configuration names no architecture")
+    if model["attention"] is None:
+        unknown.append("what its layers keep for a token: the configuration states it in no form that is known here")
+    quantization = model["quantization"]
+    if quantization and not quantization["engine_support"]:
+        unknown.append(
+            f"how it is quantised: {quantization['method'] or 'no method'} is none that {_model_quantization.ENGINE} loads"
+        )
+    return unknown
 
 
 def _text_config(config: dict[str, Any], path: str) -> dict[str, Any]:
@@ -125,50 +165,30 @@ def _text_config(config: dict[str, Any], path: str) -> dict[str, Any]:
     while True:
         key = next((key for key in _TEXT_CONFIGS if part.get(key) is not None), None)
         if key is None:
+            if not isinstance(part.get("model_type", ""), str):
+                raise AirgapError(f"{path}: model_type is {values.shown(part['model_type'])}; a name is needed")
             return part
-        part = part[key]
-        if not isinstance(part, dict):
-            raise AirgapError(f"{path}: {key} is {_shown(part)}; an object is needed")
+        part = values.table(part, key, path) or {}
 
 
 def _architecture(config: dict[str, Any], path: str) -> str | None:
-    names = config.get("architectures")
-    if names is None or names == []:
-        return None
-    if not isinstance(names, list) or not isinstance(names[0], str):
-        raise AirgapError(f"{path}: architectures is {_shown(names)}; a list of names is needed")
-    return names[0]
+    names = values.names(config, "architectures", path)
+    return names[0][:200] if names else None
 
 
-def _kv_heads(text: dict[str, Any], heads: int, path: str) -> int:
-    falcon = text.get("model_type") in _FALCON
-    if not (falcon and text.get("new_decoder_architecture")) and text.get("multi_query", falcon) is True:
-        return 1
-    if text.get("multi_query_attention") is True:
-        return _number(text, ("multi_query_group_num",), path) or 1
-    attention = text.get("attn_config")
-    nested = _number(attention, ("kv_n_heads",), f"{path}: attn_config") if isinstance(attention, dict) else None
-    return _number(text, _KV_HEADS, path) or nested or heads
-
-
-def _head_size(text: dict[str, Any], heads: int, hidden: int | None, latent: int, path: str) -> int | None:
-    if latent:
-        return latent + (_number(text, ("qk_rope_head_dim",), path) or 0)
-    stated = _number(text, ("head_dim", "hidden_size_per_head", "kv_channels", "attention_head_dim"), path)
-    return stated or (hidden // heads if hidden else None)
-
-
-def _vision_heads(config: dict[str, Any], path: str) -> int | None:
+def _vision(config: dict[str, Any], path: str) -> dict[str, Any] | None:
     for parent in (config, config.get("thinker_config")):
         vision = parent.get("vision_config") if isinstance(parent, dict) else None
         if isinstance(vision, dict):
-            return _number(vision, ("num_attention_heads", "num_heads"), f"{path}: vision_config")
+            where = f"{path}: vision_config"
+            kind = values.text(vision, "model_type") or ""
+            return {
+                "heads": values.number(vision, ("num_attention_heads", "num_heads"), where),
+                "hidden_size": values.number(vision, ("hidden_size", "embed_dim", "width"), where),
+                "layers": _count(vision, ("num_hidden_layers", "depth", "layers"), where),
+                "replicated": kind.startswith("intern"),
+            }
     return None
-
-
-def _context_length(text: dict[str, Any], path: str) -> int | None:
-    lengths = [_number(text, (key,), path) for key in _CONTEXT]
-    return min((length for length in lengths if length), default=None)
 
 
 def _dtype(config: dict[str, Any], text: dict[str, Any]) -> str | None:
@@ -176,59 +196,69 @@ def _dtype(config: dict[str, Any], text: dict[str, Any]) -> str | None:
         for key in ("dtype", "torch_dtype"):
             value = part.get(key)
             if isinstance(value, str):
-                return value.replace("torch.", "", 1)
+                return value.replace("torch.", "", 1)[:50]
     return None
 
 
-def _quantization(config: dict[str, Any], text: dict[str, Any], path: str) -> dict[str, Any] | None:
+def _tied(config: dict[str, Any], text: dict[str, Any]) -> bool | None:
     for part in (config, text):
-        for key in ("quantization_config", "compression_config"):
-            found = part.get(key)
-            if found is None:
-                continue
-            if not isinstance(found, dict):
-                raise AirgapError(f"{path}: {key} is {_shown(found)}; an object is needed")
-            method = found.get("quant_method")
-            block = found.get("weight_block_size")
-            return {
-                "method": method.lower().replace("_", "-") if isinstance(method, str) else None,
-                "bits": found.get("bits") if isinstance(found.get("bits"), int) else None,
-                "group_size": found.get("group_size") if isinstance(found.get("group_size"), int) else None,
-                "block_size": block if _is_block(block) else None,
-            }
+        if isinstance(part.get("tie_word_embeddings"), bool):
+            return bool(part["tie_word_embeddings"])
     return None
+
+
+def _remote_code(config: dict[str, Any]) -> list[str]:
+    """Classes of the model's own that its files ask the engine to run."""
+    found = config.get("auto_map")
+    if not isinstance(found, dict):
+        return []
+    listed = [value for item in found.values() for value in (item if isinstance(item, list) else [item])]
+    return sorted({value[:200] for value in listed[:100] if isinstance(value, str)})
 
 
 def _experts(text: dict[str, Any], path: str) -> int:
     counts = [text[key] if isinstance(text[key], list) else [text[key]] for key in _EXPERTS if text.get(key)]
-    return (
-        max((_number({"experts": count}, ("experts",), path) or 0 for count in counts[0]), default=0) if counts else 0
-    )
+    nested = text.get("ffn_config")
+    if not counts and isinstance(nested, dict):
+        return values.number(nested, ("moe_num_experts",), f"{path}: ffn_config") or 0
+    if not counts:
+        return 0
+    return max((values.number({"experts": count}, ("experts",), path) or 0 for count in counts[0]), default=0)
+
+
+def _expert_width(text: dict[str, Any], path: str) -> int | None:
+    nested = text.get("ffn_config")
+    if isinstance(nested, dict):
+        return values.number(nested, ("ffn_hidden_size",), f"{path}: ffn_config")
+    stated = _count(text, ("moe_intermediate_size", "expert_ffn_hidden_size", "moe_ffn_hidden_size"), path)
+    if stated is None and text.get("model_type") in _WIDE_EXPERTS:
+        return _count(text, ("intermediate_size",), path)
+    return stated
+
+
+def _dense_layers(text: dict[str, Any], layers: int | None, path: str) -> int | None:
+    """How many layers of a model with experts have none: DeepSeek's first ones, Qwen's listed ones, every second of Llama 4."""
+    first = values.number(text, ("first_k_dense_replace", "num_dense_layers"), path)
+    if first:
+        return first
+    listed = values.numbers(text, "mlp_only_layers", path)
+    step = values.number(text, ("decoder_sparse_step", "interleave_moe_layer_step"), path) or 1
+    return len(listed or []) + (layers - layers // step if layers and step > 1 else 0)
+
+
+def _count(part: dict[str, Any], keys: Iterable[str], path: str) -> int | None:
+    """A number, or the largest of those that are listed layer by layer."""
+    for key in keys:
+        value = part.get(key)
+        if isinstance(value, list):
+            listed = [values.number({key: item}, (key,), path) or 0 for item in value[: values.LARGEST_LAYERS]]
+            return max(listed, default=0) or None
+        found = values.number(part, (key,), path)
+        if found:
+            return found
+    return None
 
 
 def _uniform(text: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
     """Without the values that are listed layer by layer: no single number stands for those."""
     return {key: text[key] for key in keys if key in text and not isinstance(text[key], list)}
-
-
-def _is_block(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(isinstance(side, int) for side in value)
-
-
-def _number(part: dict[str, Any], keys: Iterable[str], path: str) -> int | None:
-    """The first of these values that is stated: a whole number that a model can have."""
-    for key in keys:
-        value = part.get(key)
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise AirgapError(f"{path}: {key} is {_shown(value)}; one whole number is needed")
-        if not 0 <= value <= 2**40:
-            raise AirgapError(f"{path}: {key} is {value}, which no model can have")
-        if value:
-            return value
-    return None
-
-
-def _shown(value: Any) -> str:
-    return repr(value)[:100]

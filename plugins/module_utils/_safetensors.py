@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Iterator, NamedTuple
 
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 from ansible_collections.airgap.inference.plugins.module_utils._json import open_regular, parse_object, read_object
@@ -17,6 +18,7 @@ MAX_INDEX = 64 * 1024 * 1024
 # The format allows 100 MB; a shard with 100,000 tensors needs 15 MB.
 MAX_HEADER = 32 * 1024 * 1024
 MAX_SIZE = 2**62
+_READERS = 8
 
 # Bits of one element.
 _BITS = {
@@ -28,44 +30,85 @@ _BITS = {
 }  # fmt: skip
 
 
+class Tensor(NamedTuple):
+    """One tensor, as the header describes it."""
+
+    dtype: str
+    shape: list[int]
+    elements: int
+    bytes: int
+
+
 class Header(NamedTuple):
     """What one file holds."""
 
-    tensors: set[str]
+    tensors: dict[str, Tensor]
     elements: int
     bytes_by_dtype: dict[str, int]
 
 
-def describe(directory: str) -> dict[str, Any]:
-    """The files, bytes and elements of all weights; every shard that the index names must be there and whole."""
+class Weights(NamedTuple):
+    """All tensors of a model, and the files that they are in."""
+
+    files: list[str]
+    surplus_files: list[str]
+    missing_files: list[str]
+    elements: int
+    bytes_by_dtype: dict[str, int]
+    tensors: dict[str, Tensor]
+
+
+def read(directory: str, complete: bool = True) -> Weights:
+    """The headers of all weights. Every shard that the index names must be whole, and there unless the model need not be complete."""
     present = sorted(name for name in os.listdir(directory) if name.endswith(".safetensors"))
     expected = _index(directory)
     files = sorted(expected) if expected else present
-    missing = [name for name in files if name not in present]
-    if missing:
+    missing = [name for name in files if name not in set(present)]
+    if missing and complete:
         raise AirgapError(
             f"{directory} lacks {len(missing)} of the {len(files)} weight files that its {INDEX} names: {_some(missing)}. Fetch the model again"
         )
+    there = [name for name in files if name not in set(missing)]
     elements = 0
     by_dtype: dict[str, int] = {}
-    for name in files:
-        header = read_header(os.path.join(directory, name))
-        lost = expected.get(name, set()) - header.tensors
+    tensors: dict[str, Tensor] = {}
+    for name, header in zip(there, _headers([os.path.join(directory, name) for name in there])):
+        lost = expected.get(name, set()) - set(header.tensors)
         if lost:
             raise AirgapError(
                 f"{os.path.join(directory, name)} lacks {len(lost)} tensors that {INDEX} places there: {_some(sorted(lost))}. "
                 "The two are of different revisions: fetch the model again"
             )
         elements += header.elements
+        tensors.update(header.tensors)
         for dtype, size in header.bytes_by_dtype.items():
             by_dtype[dtype] = by_dtype.get(dtype, 0) + size
+    return Weights(files, [name for name in present if name not in set(files)], missing, elements, by_dtype, tensors)
+
+
+def summary(weights: Weights) -> dict[str, Any]:
+    """The same without each single tensor."""
     return {
-        "files": files,
-        "surplus_files": [name for name in present if name not in files],
-        "bytes": sum(by_dtype.values()),
-        "bytes_by_dtype": by_dtype,
-        "elements": elements,
+        "files": weights.files,
+        "surplus_files": weights.surplus_files,
+        "missing_files": weights.missing_files,
+        "bytes": sum(weights.bytes_by_dtype.values()),
+        "bytes_by_dtype": weights.bytes_by_dtype,
+        "elements": weights.elements,
     }
+
+
+def describe(directory: str) -> dict[str, Any]:
+    """The files, bytes and elements of all weights of a complete model."""
+    return summary(read(directory))
+
+
+def _headers(paths: list[str]) -> Iterator[Header]:
+    """Read at once what lies far apart: a cold disk or a network answers several questions in the time of one."""
+    if len(paths) < 2:
+        return map(read_header, paths)
+    with ThreadPoolExecutor(min(_READERS, len(paths))) as pool:
+        return iter(list(pool.map(read_header, paths)))
 
 
 def read_header(path: str) -> Header:
@@ -89,10 +132,12 @@ def read_header(path: str) -> Header:
     header.pop("__metadata__", None)
     elements = end = 0
     by_dtype: dict[str, int] = {}
-    for name, tensor in header.items():
-        count, dtype, last, occupied = _tensor(tensor, f"{path}: tensor {name[:200]!r}")
-        elements += count
-        by_dtype[dtype] = by_dtype.get(dtype, 0) + occupied
+    tensors: dict[str, Tensor] = {}
+    for name, value in header.items():
+        tensor, last = _tensor(value, f"{path}: tensor {name[:200]!r}")
+        tensors[name] = tensor
+        elements += tensor.elements
+        by_dtype[tensor.dtype] = by_dtype.get(tensor.dtype, 0) + tensor.bytes
         end = max(end, last)
     if sum(by_dtype.values()) != end:
         raise AirgapError(
@@ -102,10 +147,11 @@ def read_header(path: str) -> Header:
         raise AirgapError(
             f"{path} holds {size} bytes where its header describes {8 + length + end}: it is incomplete or damaged. Fetch it again"
         )
-    return Header(set(header), elements, by_dtype)
+    return Header(tensors, elements, by_dtype)
 
 
-def _tensor(tensor: Any, where: str) -> tuple[int, str, int, int]:
+def _tensor(tensor: Any, where: str) -> tuple[Tensor, int]:
+    """A tensor, and the byte at which it ends."""
     if not isinstance(tensor, dict):
         raise AirgapError(f"{where} is not described by an object")
     dtype = tensor.get("dtype")
@@ -126,7 +172,7 @@ def _tensor(tensor: Any, where: str) -> tuple[int, str, int, int]:
         raise AirgapError(
             f"{where} has {elements} elements of {dtype} in {occupied} bytes, which does not fit together"
         )
-    return elements, dtype, offsets[1], occupied
+    return Tensor(dtype, shape, elements, occupied), offsets[1]
 
 
 def _sizes(value: Any, where: str) -> list[int]:

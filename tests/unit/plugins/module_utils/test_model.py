@@ -40,19 +40,50 @@ def test_a_usual_model() -> None:
     )
     assert model == {
         "architecture": "LlamaForCausalLM",
+        "known_architecture": True,
+        "model_type": None,
         "attention_heads": 32,
         "kv_heads": 8,
         "latent_attention": False,
         "head_size": 128,
+        "v_head_size": None,
         "hidden_size": 4096,
         "intermediate_size": 14336,
         "experts": 0,
+        "experts_shared": 0,
+        "experts_per_token": 0,
+        "moe_intermediate_size": None,
+        "dense_layers": 32,
         "layers": 32,
+        "attention": [
+            {
+                "kind": "full",
+                "layers": 32,
+                "window": None,
+                "heads": 32,
+                "kv_heads": 8,
+                "head_size": 128,
+                "v_head_size": 128,
+                "indexer_head_size": None,
+                "state": None,
+                "cached": True,
+            }
+        ],
+        "vision": None,
         "vision_heads": None,
         "context_length": 131072,
+        "context_length_scaled": 131072,
+        "context_length_max": 131072,
+        "rope_scaling": None,
+        "sliding_window": None,
         "vocabulary_size": 128256,
+        "tied_embeddings": None,
         "dtype": "bfloat16",
         "quantization": None,
+        "kv_cache_dtype_hint": None,
+        "kv_cache_bytes_per_token": 131072,
+        "remote_code": [],
+        "unknown": [],
         "tensor_parallel_sizes": [1, 2, 4, 8, 16],
     }
 
@@ -234,24 +265,91 @@ def test_a_refusal_states_the_heads_and_the_valid_sizes() -> None:
     assert "makes no sense" in str(_model.tensor_parallel_refusal(model, 0))
 
 
+PLAIN = {
+    "engine_support": True,
+    "bits": None,
+    "weight_type": None,
+    "activation_bits": None,
+    "group_size": None,
+    "block_size": None,
+    "per_tensor": False,
+    "mixed": False,
+    "modules_to_not_convert": [],
+    "kv_cache_scheme": None,
+}
+FP8_WEIGHTS = {"num_bits": 8, "type": "float", "strategy": "channel"}
+INT4_WEIGHTS = {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 128}
+
+
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
         (
-            {"quant_method": "fp8", "weight_block_size": [128, 128]},
-            {"method": "fp8", "bits": None, "group_size": None, "block_size": [128, 128]},
+            {"quant_method": "fp8", "weight_block_size": [128, 128], "activation_scheme": "dynamic"},
+            {"method": "fp8", "bits": 8, "weight_type": "float", "activation_bits": 8, "block_size": [128, 128]},
         ),
         (
-            {"quant_method": "awq", "bits": 4, "group_size": 128},
-            {"method": "awq", "bits": 4, "group_size": 128, "block_size": None},
+            {"quant_method": "fp8", "ignored_layers": ["lm_head"]},
+            {"method": "fp8", "bits": 8, "weight_type": "float", "activation_bits": 8, "per_tensor": True, "modules_to_not_convert": ["lm_head"]},
         ),
         (
-            {"quant_method": "compressed_tensors"},
-            {"method": "compressed-tensors", "bits": None, "group_size": None, "block_size": None},
+            {"quant_method": "awq", "bits": 4, "group_size": 128, "modules_to_not_convert": ["visual"]},
+            {"method": "awq", "bits": 4, "weight_type": "int", "group_size": 128, "modules_to_not_convert": ["visual"]},
         ),
+        ({"quant_method": "awq", "w_bit": 4, "q_group_size": 64}, {"method": "awq", "bits": 4, "weight_type": "int", "group_size": 64}),
+        ({"quant_method": "gptq", "bits": 8, "group_size": -1}, {"method": "gptq", "bits": 8, "weight_type": "int", "group_size": -1}),
+        ({"quant_method": "compressed_tensors"}, {"method": "compressed-tensors"}),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {"group_0": {"weights": FP8_WEIGHTS, "input_activations": {"num_bits": 8, "type": "float"}}},
+                "ignore": ["lm_head"],
+                "kv_cache_scheme": {"num_bits": 8, "type": "float", "dynamic": False, "strategy": "tensor", "symmetric": True},
+            },
+            {
+                "method": "compressed-tensors", "bits": 8, "weight_type": "float", "activation_bits": 8, "modules_to_not_convert": ["lm_head"],
+                "kv_cache_scheme": {"num_bits": 8, "type": "float", "dynamic": False, "strategy": "tensor"},
+            },
+        ),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {"group_0": {"weights": INT4_WEIGHTS}, "group_1": {"weights": FP8_WEIGHTS}},
+            },
+            {"method": "compressed-tensors", "bits": 4, "weight_type": "int", "group_size": 128, "mixed": True},
+        ),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {"g": {"weights": {"num_bits": 8, "type": "float", "strategy": "block", "block_structure": [128, 128]}}},
+            },
+            {"method": "compressed-tensors", "bits": 8, "weight_type": "float", "block_size": [128, 128]},
+        ),
+        ({"quant_method": "mxfp4"}, {"method": "mxfp4", "bits": 4, "weight_type": "float", "group_size": 32}),
+        (
+            {"quant_method": "bitsandbytes", "load_in_4bit": True, "llm_int8_skip_modules": ["lm_head"]},
+            {"method": "bitsandbytes", "engine_support": False, "bits": 4, "weight_type": "float", "modules_to_not_convert": ["lm_head"]},
+        ),
+        (
+            {
+                "producer": {"name": "modelopt"},
+                "quantization": {"quant_algo": "NVFP4", "kv_cache_quant_algo": "FP8", "group_size": 16, "exclude_modules": ["lm_head"]},
+            },
+            {
+                "method": "modelopt_fp4", "bits": 4, "weight_type": "float", "activation_bits": 4, "group_size": 16,
+                "modules_to_not_convert": ["lm_head"], "kv_cache_scheme": {"algorithm": "FP8"},
+            },
+        ),
+        (
+            {"quant_method": "modelopt", "quant_algo": "FP8"},
+            {"method": "modelopt", "bits": 8, "weight_type": "float", "activation_bits": 8, "per_tensor": True},
+        ),
+        ({"quant_method": "made-up"}, {"method": "made-up", "engine_support": False}),
+        ({}, {"method": None, "engine_support": None}),
     ],
-)
+)  # fmt: skip
 def test_quantisation(config: dict[str, Any], expected: dict[str, Any]) -> None:
+    expected = {**PLAIN, **expected}
     assert describe(num_attention_heads=8, quantization_config=config)["quantization"] == expected
     assert describe(text_config={"num_attention_heads": 8, "quantization_config": config})["quantization"] == expected
 

@@ -41,7 +41,11 @@ WEIGHTS = {"__metadata__": {"format": "pt"}, "a": tensor("BF16", [4, 8], 0, 64),
 
 def test_a_header(tmp_path: pathlib.Path) -> None:
     header = _safetensors.read_header(write(tmp_path / "m.safetensors", WEIGHTS, 74))
-    assert header == _safetensors.Header({"a", "b"}, 42, {"BF16": 64, "F8_E4M3": 10})
+    assert header == _safetensors.Header(
+        {"a": _safetensors.Tensor("BF16", [4, 8], 32, 64), "b": _safetensors.Tensor("F8_E4M3", [10], 10, 10)},
+        42,
+        {"BF16": 64, "F8_E4M3": 10},
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,6 +98,7 @@ def test_a_single_file(tmp_path: pathlib.Path) -> None:
     assert _safetensors.describe(str(tmp_path)) == {
         "files": ["model.safetensors"],
         "surplus_files": [],
+        "missing_files": [],
         "bytes": 74,
         "bytes_by_dtype": {"BF16": 64, "F8_E4M3": 10},
         "elements": 42,

@@ -7,10 +7,20 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, Callable, NamedTuple, Sequence
+from typing import Any, NamedTuple, Sequence
 
-from ansible_collections.airgap.inference.plugins.module_utils import _command, _dkms
-from ansible_collections.airgap.inference.plugins.module_utils._driver_users import SERVICES, User, named, users
+from ansible_collections.airgap.inference.plugins.module_utils import _dkms
+from ansible_collections.airgap.inference.plugins.module_utils._driver_services import (
+    SERVICES,
+    Run,
+    Said,
+    quiet,
+    run,
+    short,
+    start,
+    stop,
+)
+from ansible_collections.airgap.inference.plugins.module_utils._driver_users import User, named, users
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 
 # In the order in which they can be unloaded: each is used by none that follows it.
@@ -23,15 +33,6 @@ _NVRM_VERSION = re.compile(r"^NVRM version: .*?Kernel Module(?: for \S+)?\s+(\d+
 # Debian's archive installs the module as nvidia-current.ko, and its modprobe.d leads the name nvidia there:
 # "install modprobe -i nvidia-current $CMDLINE_OPTS" (package nvidia-alternative). modinfo does not follow such a line.
 _LED_TO = re.compile(r"^install\b.*\bmodprobe -i (\S+)", re.M)
-
-Run = Callable[[Sequence[str]], "Said"]
-
-
-class Said(NamedTuple):
-    """How a program ended, and all that it said."""
-
-    rc: int
-    text: str
 
 
 class Driver(NamedTuple):
@@ -71,13 +72,6 @@ class Decision(NamedTuple):
     reload: bool = False
     load: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
-
-
-def run(argv: Sequence[str]) -> Said:
-    # A connection that is no login has no sbin on its path.
-    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    result = _command.run(list(argv), env={"PATH": path, "LC_ALL": "C"})
-    return Said(result.rc, (result.stdout.decode("utf-8", "replace") + result.stderr).strip())
 
 
 def read_modules(text: str) -> dict[str, KernelModule]:
@@ -238,7 +232,7 @@ class Host:
                 f"Installed: {', '.join(present) or 'none'}; the kernel {self.running} runs"
             )
         registered = [
-            module for module in _dkms.status(self._quiet(["dkms", "status"]).text) if "nvidia" in module.name
+            module for module in _dkms.status(quiet(self.run, ["dkms", "status"]).text) if "nvidia" in module.name
         ]
         if not registered:
             raise AirgapError(
@@ -259,7 +253,7 @@ class Host:
         """Unload nouveau, or say why only a restart does."""
         said = self.run(["modprobe", "-r", "nouveau"])
         if said.rc != 0:
-            return f"nouveau drives a GPU and cannot be unloaded ({_short(said.text)})"
+            return f"nouveau drives a GPU and cannot be unloaded ({short(said.text)})"
         self.done.append("unloaded nouveau")
         return None
 
@@ -282,7 +276,9 @@ class Host:
     def reload(self) -> list[str]:
         """Put the installed driver in the place of the loaded one, or return why only a restart does."""
         before, done = self.state(), list(self.done)
-        stopped = self.stop()
+        stopped = stop(self.run)
+        if stopped:
+            self.done.append(f"stopped {', '.join(stopped)}")
         reasons = [f"{differing(before)}; {reason}" for reason in hindrances(self.state(), stopped=True)]
         for name in MODULES:
             # Where the distribution's modprobe.d unloads several together, this one may be gone already.
@@ -290,7 +286,7 @@ class Host:
                 continue
             said = self.run(["modprobe", "-r", name])
             if said.rc != 0:
-                reasons.append(f"{differing(before)}; {name} cannot be unloaded ({_short(said.text)})")
+                reasons.append(f"{differing(before)}; {name} cannot be unloaded ({short(said.text)})")
         if not reasons:
             self.done.append(f"unloaded the driver {before.loaded}")
             try:
@@ -299,38 +295,12 @@ class Host:
                 waiting = f". These services were stopped for it and wait: {', '.join(stopped)}" if stopped else ""
                 raise AirgapError(f"{error}{waiting}") from error
         if stopped:
-            self.start(stopped)
+            start(self.run, stopped)
+            self.done.append(f"started {', '.join(reversed(stopped))}")
         if reasons:
             # All is as it was: what was stopped runs again.
             self.done = done
         return reasons
-
-    def stop(self) -> list[str]:
-        """Stop the services that hold the driver; which ones were running."""
-        active = self._quiet(["systemctl", "is-active", *SERVICES]).text.splitlines()
-        running = [service for service, state in zip(SERVICES, active) if state == "active"]
-        for service in running:
-            said = self.run(["systemctl", "stop", service])
-            if said.rc != 0:
-                raise AirgapError(
-                    f"The service {service} cannot be stopped: {_short(said.text)}. See 'journalctl -u {service}'"
-                )
-        if running:
-            self.done.append(f"stopped {', '.join(running)}")
-        return running
-
-    def start(self, services: Sequence[str]) -> None:
-        failed = []
-        for service in reversed(services):
-            said = self.run(["systemctl", "start", service])
-            if said.rc != 0:
-                failed.append(f"{service}: {_short(said.text)}")
-        if failed:
-            raise AirgapError(
-                "Services that were stopped to change the driver do not start again: " + "; ".join(failed) + ". "
-                "See 'journalctl -u' of each; nvidia-fabricmanager needs exactly the driver's version"
-            )
-        self.done.append(f"started {', '.join(reversed(services))}")
 
     def _not_built(self, names: str, said: Said) -> str:
         failure = _dkms.failure(said.text)
@@ -350,19 +320,12 @@ class Host:
         return match.group(1) if match else ""
 
     def _log(self) -> list[str]:
-        said = self._quiet(["dmesg"])
+        said = quiet(self.run, ["dmesg"])
         return (
             [line for line in said.text.splitlines() if re.search(r"NVRM|nvidia|Lockdown", line)]
             if said.rc == 0
             else []
         )
-
-    def _quiet(self, argv: Sequence[str]) -> Said:
-        """Run what may not be there: a host without it has nothing to say."""
-        try:
-            return self.run(argv)
-        except AirgapError:
-            return Said(127, "")
 
     def _text(self, name: str) -> str:
         try:
@@ -370,10 +333,6 @@ class Host:
                 return file.read()
         except OSError:
             return ""
-
-
-def _short(text: str) -> str:
-    return " ".join(text.split())[-300:]
 
 
 def new_lines(before: Sequence[str], after: Sequence[str], limit: int = 6) -> list[str]:

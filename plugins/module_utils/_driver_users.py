@@ -10,17 +10,6 @@ import os
 import re
 from typing import NamedTuple, Sequence
 
-# Services that keep the driver open and serve nobody by themselves: they may be stopped for a moment. NVIDIA's MIG User Guide
-# ("Driver Clients") names nvsm and dcgm; nvidia-dcgm is dcgm's newer name. Watchers first, as they are stopped in this order.
-SERVICES = (
-    "dcgm-exporter.service",
-    "nvsm.service",
-    "nvidia-dcgm.service",
-    "dcgm.service",
-    "nvidia-fabricmanager.service",
-    "nvidia-persistenced.service",
-)
-
 _UNIT = re.compile(r"/([^/\n]+\.service)(?:/|$)", re.M)
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import pathlib
 from typing import Sequence
 
-from ansible_collections.airgap.inference.plugins.module_utils._driver_load import Host, Said
+from ansible_collections.airgap.inference.plugins.module_utils._driver_load import Host
+from ansible_collections.airgap.inference.plugins.module_utils._driver_services import Said
 
 KERNEL = "6.12.48-amd64"
 OPEN = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {}  Release Build  (dvs-builder@U22-I3-B17-02-5)\nGCC version: gcc\n"

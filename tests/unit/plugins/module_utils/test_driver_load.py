@@ -9,7 +9,8 @@ import pathlib
 
 import pytest
 from ansible_collections.airgap.inference.plugins.module_utils import _driver_load
-from ansible_collections.airgap.inference.plugins.module_utils._driver_load import Driver, Said
+from ansible_collections.airgap.inference.plugins.module_utils._driver_load import Driver
+from ansible_collections.airgap.inference.plugins.module_utils._driver_services import Said
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 from ansible_collections.airgap.inference.tests.unit.plugins.module_utils.driver_host import (
     KERNEL,

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.airgap.inference.plugins.module_utils import _driver_load
+from ansible_collections.airgap.inference.plugins.module_utils._driver_services import Said
 from ansible_collections.airgap.inference.plugins.modules import gpu_driver_load
 from ansible_collections.airgap.inference.tests.unit.plugins.module_utils.driver_host import Machine
 
@@ -41,7 +42,7 @@ def test_check_run_check_run(machine: Machine, capsys: pytest.CaptureFixture[str
 
 def test_a_failure_says_what_was_done_before_it(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     machine.loaded("580.95.05")
-    machine.answers["modprobe nvidia"] = _driver_load.Said(
+    machine.answers["modprobe nvidia"] = Said(
         1, "modprobe: ERROR: could not insert 'nvidia': No such device"
     )
     result = call(capsys)

@@ -247,6 +247,11 @@ def _flavour(found: Mapping[str, Any], drivers: Drivers, wish: Wish, chosen: Sou
             "powered and whether the firmware shows it, or whether it is handed through to this virtual machine; a host without GPUs does not "
             "belong to the GPU hosts."
         ]
+    old = [gpu for gpu in gpus if gpu["open_modules"] is False and gpu["proprietary_modules"] is False]
+    if old:
+        return default, [
+            f"No driver that this role installs knows {_gpus(old)}; branches after 470 begin with Maxwell. Remove or replace what is that old."
+        ]
     if wish.modules != "auto":
         unfit = [gpu for gpu in gpus if gpu[f"{wish.modules}_modules"] is False]
         if not unfit:
@@ -371,6 +376,6 @@ def _gpus(gpus: Sequence[Mapping[str, Any]]) -> str:
 
     def one(gpu: Mapping[str, Any]) -> str:
         known = [gpu["generation"] or "unknown generation", f"device {gpu['device_id']}"]
-        return f"{gpu['pci_address']} ({', '.join(known + ([f'slot ' + str(gpu['slot'])] if gpu.get('slot') else []))})"
+        return f"{gpu['pci_address']} ({', '.join(known + (['slot ' + str(gpu['slot'])] if gpu.get('slot') else []))})"
 
     return f"the GPU{'s' if gpus[1:] else ''} at {', '.join(map(one, gpus))}"

@@ -19,10 +19,11 @@ _LOST = (
     "off and on, and have the card and its slot checked if it comes back"
 )
 
-FABRIC = (
-    "CUDA stops with error 802, 'system not yet initialized', until the NVLink fabric is set up. Start nvidia-fabricmanager "
-    "and read its log (journalctl -u nvidia-fabricmanager): its version must be exactly the driver's, and boards with NVLink 5 "
-    "need nvlsm and libnvsdm beside it (the package nvlink5)"
+# What an NVLink fabric without its manager leads to, and what to do.
+FABRIC = "CUDA stops with error 802, 'system not yet initialized', until the NVLink fabric is set up"
+FABRIC_REMEDY = (
+    "start nvidia-fabricmanager and read its log (journalctl -u nvidia-fabricmanager): its version must be exactly the driver's, "
+    "and boards with NVLink 5 need nvlsm and libnvsdm beside it (the package nvlink5)"
 )
 
 # Told apart by the text first: it says more than the exit status, and old drivers exit 255 for much of it.
@@ -67,7 +68,7 @@ _FAILURES = (
         "Insufficient Permissions",
         "this user may not use the driver. Run the task with become, or check the modes of /dev/nvidia*",
     ),
-    _Failure(None, "system not yet initialized", FABRIC),
+    _Failure(None, "system not yet initialized", f"{FABRIC}. Remedy: {FABRIC_REMEDY}"),
     _Failure(
         None,
         "Failed to initialize NVML: Unknown Error",

@@ -76,8 +76,9 @@ def _memory_problems(gpu: dict[str, Any]) -> Iterator[str]:
     ecc, rows = gpu["ecc"], gpu["row_remap"]
     reset = _RESET.format(index=gpu["index"])
     if ecc["volatile_uncorrected"]:
+        errors = "error" if ecc["volatile_uncorrected"] == 1 else "errors"
         yield (
-            f"{ecc['volatile_uncorrected']} uncorrectable ECC errors since the GPU was initialised "
+            f"{ecc['volatile_uncorrected']} uncorrectable ECC {errors} since the GPU was initialised "
             f"({ecc['aggregate_uncorrected']} in its life). Remedy: {reset}. If they come back, have the card checked"
         )
     if ecc["sram_threshold_exceeded"]:
@@ -101,7 +102,7 @@ def _fabric_problems(fabric: dict[str, str | None] | None, driver: str | None) -
         return
     yield (
         f"the NVLink fabric is not ready: state '{fabric['state']}', status '{fabric['status'] or 'N/A'}', driver {driver}. "
-        f"Remedy: {_gpu_failures.FABRIC}"
+        f"{_gpu_failures.FABRIC}. Remedy: {_gpu_failures.FABRIC_REMEDY}"
     )
 
 
@@ -131,13 +132,18 @@ def place(device: dict[str, Any]) -> str:
 
 
 def sick(examined: dict[str, Any]) -> list[str]:
-    """Every problem of the host, with the GPU that has it."""
-    told = [
-        f"GPU {gpu['index']} ({gpu['name']}, {gpu['uuid']}) at {gpu['pci_address']}"
-        f"{', slot ' + gpu['slot'] if gpu['slot'] else ''}: {problem}"
-        for gpu in examined["gpus"]
-        for problem in gpu["problems"]
-    ]
+    """Every sick GPU with its problems, and those that the driver does not show."""
+    told = []
+    for gpu in examined["gpus"]:
+        found = gpu["problems"]
+        if not found:
+            continue
+        slot = f", slot {gpu['slot']}" if gpu["slot"] else ""
+        several = " ".join(f"({number}) {problem}." for number, problem in enumerate(found, 1))
+        told.append(
+            f"GPU {gpu['index']} ({gpu['name']}, {gpu['uuid']}) at {gpu['pci_address']}{slot}: "
+            f"{found[0] if len(found) == 1 else several.rstrip('.')}"
+        )
     return [*told, *examined["problems"]]
 
 

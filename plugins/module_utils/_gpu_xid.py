@@ -128,8 +128,7 @@ def _journal() -> list[dict[str, Any]] | None:
 
     with process:
         # Line by line: the kernel log of a host that runs for a year does not fit in memory everywhere.
-        assert process.stdout is not None
-        found = find(counted(process.stdout))
+        found = find(counted(process.stdout or ()))
     return found if seen and process.returncode == 0 else None
 
 

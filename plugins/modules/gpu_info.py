@@ -73,6 +73,8 @@ options:
 notes:
   - The kernel log is read by C(journalctl -k -b), or by C(dmesg) where the journal has nothing of the kernel.
     Where neither can be read, the module warns and goes on without XIDs.
+  - It is tested with reports in the shape of the driver branches 418 to 590, from V100 to B200 and GB10, and with simulated GPUs.
+    It has not been run on a real GPU yet.
   - NVIDIA's Ampere boards with NVSwitch do not state their fabric, RV(gpus[].fabric) is V(null) for them.
 seealso:
   - name: Analyzing Xid Errors with the Xid Catalog

@@ -49,7 +49,7 @@ def test_healthy_gpus(name: str) -> None:
     ("old", "new", "told"),
     [
         ("<dram_uncorrectable>0<", "<dram_uncorrectable>3<", "3 uncorrectable ECC errors .*--gpu-reset -i 0"),
-        ("<sram_uncorrectable_parity>0<", "<sram_uncorrectable_parity>1<", "1 uncorrectable ECC errors"),
+        ("<sram_uncorrectable_parity>0<", "<sram_uncorrectable_parity>1<", "1 uncorrectable ECC error since"),
         ("threshold_exceeded>No<", "threshold_exceeded>Yes<", "SRAM errors is past its limit.*replaced"),
         ("remapped_row_pending>No<", "remapped_row_pending>Yes<", "waits to be replaced by a spare one.*-i 0"),
         ("remapped_row_failure>No<", "remapped_row_failure>Yes<", "could not be replaced.*card replaced"),
@@ -104,17 +104,15 @@ def test_heat_and_power_are_two_problems() -> None:
 
 
 def test_retired_pages() -> None:
-    told = _gpu_health.sick(examined("v100-418.xml", bus=()))
-    assert [each.partition(": ")[2][:20] for each in told] == ["1 uncorrectable ECC ", "faulty memory pages "]
+    (told,) = _gpu_health.sick(examined("v100-418.xml", bus=()))
+    assert ": (1) 1 uncorrectable ECC error since" in told
+    assert ". (2) faulty memory pages wait to be taken out of use. Remedy: reboot the host" in told
 
 
 def test_everything_at_once_is_told() -> None:
-    told = _gpu_health.sick(examined("b200-590.xml", bus=()))
-    assert len(told) == 9
-    assert all(
-        each.startswith("GPU 0 (NVIDIA B200, GPU-0c3d4e5f-3333-4444-5555-666677778888) at 00000000:5F:00.0: ")
-        for each in told
-    )
+    (told,) = _gpu_health.sick(examined("b200-590.xml", bus=()))
+    assert told.startswith("GPU 0 (NVIDIA B200, GPU-0c3d4e5f-3333-4444-5555-666677778888) at 00000000:5F:00.0: (1) ")
+    assert re.findall(r"\((\d+)\) ", told) == [str(number) for number in range(1, 10)]
 
 
 def test_an_xid_belongs_to_its_gpu() -> None:

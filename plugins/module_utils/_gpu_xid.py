@@ -29,7 +29,10 @@ _LINE = re.compile(
 _REBOOT = "stop what uses the GPU and reboot the host: this resets the GPU and begins a new log. If it comes back, have the card checked"
 _REPLACE = "have the card replaced"
 _POWER = "power the host off and on, and have the card, its slot and its power checked if it comes back"
-_LINK = "check nvidia-fabricmanager (journalctl -u nvidia-fabricmanager) and 'nvidia-smi nvlink -s', and reboot the host. If it comes back, have the board checked"
+_LINK = (
+    "check nvidia-fabricmanager (journalctl -u nvidia-fabricmanager) and 'nvidia-smi nvlink -s', and reboot the host. "
+    "If it comes back, have the board checked"
+)
 
 # The XIDs after which a GPU must not be used before something is done: those whose immediate action is a reset, a restart of the
 # machine or a look at the hardware in "Analyzing Xid Errors with the Xid Catalog"

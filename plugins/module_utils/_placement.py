@@ -1,0 +1,463 @@
+# Copyright (c) 2026 airgap.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a model works on given GPUs with given settings, and how well: a pure function of what is known of each.
+
+The engine is vLLM 0.32. What it would refuse is a refusal here; what works with little to spare, or otherwise than meant, is tight; what
+cannot be told is said to be unknown.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Iterator, Mapping, NamedTuple, Sequence
+
+from ansible_collections.airgap.inference.plugins.module_utils import (
+    _compute_capability,
+    _kv_cache,
+    _model,
+    _placement_host,
+    _placement_memory,
+    _weight_estimate,
+    _weight_shards,
+)
+from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
+from ansible_collections.airgap.inference.plugins.module_utils._placement_host import (
+    NOTE,
+    REFUSED,
+    TIGHT,
+    UNKNOWN,
+    Finding,
+)
+
+FITS, DOES_NOT_FIT = "fits", "does not fit"
+CUDA, CPU = "cuda", "cpu"
+
+_ELEMENT = {"float32": 4, "float": 4, "float16": 2, "half": 2, "bfloat16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
+CACHE_DTYPES = ("auto", "float16", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2")
+DTYPES = ("auto", "half", "float16", "bfloat16", "float", "float32")
+# vllm/config/model.py, _FLOAT16_NOT_SUPPORTED_MODELS
+_NOT_FLOAT16 = ("gemma2", "gemma3", "gemma3_text", "glm4")
+# Weights that were estimated may be off by this much.
+_ESTIMATE = 0.02
+
+
+class Settings(NamedTuple):
+    """The engine's options, under their own names."""
+
+    tensor_parallel_size: int = 1
+    pipeline_parallel_size: int = 1
+    data_parallel_size: int = 1
+    max_model_len: int | None = None
+    gpu_memory_utilization: float = _placement_memory.DEFAULT_UTILIZATION
+    kv_cache_dtype: str = "auto"
+    kv_cache_bytes: int | None = None
+    dtype: str = "auto"
+    max_num_batched_tokens: int | None = None
+    max_num_seqs: int | None = None
+    block_size: int | None = None
+    enforce_eager: bool = False
+    enable_prefix_caching: bool = True
+    device: str = CUDA
+
+
+class Case(NamedTuple):
+    """Everything that an answer depends on."""
+
+    model: dict[str, Any]
+    settings: Settings
+    gpus: Sequence[Mapping[str, Any]] = ()
+    tensors: Sequence[_weight_shards.Tensor] | None = None
+    config: Mapping[str, Any] = {}
+    image: Mapping[str, Any] = {}
+    host: Mapping[str, Any] = {}
+    disks: Sequence[Mapping[str, Any]] = ()
+
+
+class Outcome(NamedTuple):
+    """What was found, and the figures."""
+
+    findings: list[Finding]
+    figures: dict[str, Any]
+
+    @property
+    def verdict(self) -> str:
+        levels = {finding.level for finding in self.findings}
+        return next((word for word in (REFUSED, UNKNOWN, TIGHT) if word in levels), FITS).replace(REFUSED, DOES_NOT_FIT)
+
+
+def evaluate(case: Case) -> Outcome:
+    """The findings and figures of one case, without remedies."""
+    settings, model = case.settings, case.model
+    findings: list[Finding] = []
+    chosen = _chosen(case, findings)
+    refusal = _model.tensor_parallel_refusal(model, settings.tensor_parallel_size)
+    if refusal:
+        findings.append(Finding(REFUSED, "tensor_parallel_size", refusal))
+    layers = model.get("layers") or 0
+    if layers and settings.pipeline_parallel_size > layers:
+        findings.append(
+            Finding(
+                REFUSED,
+                "pipeline_parallel_size",
+                f"{layers} layers cannot be given to {settings.pipeline_parallel_size} pipeline stages",
+            )
+        )
+    findings.extend(_loads(model))
+    capability = _capability(chosen)
+    dtype = _dtype(case, capability, findings)
+    cache = _cache_dtype(case)
+    if settings.device == CUDA:
+        findings.extend(_placement_host.capabilities(model, dtype, cache, chosen, case.image))
+        findings.extend(_placement_host.driver(case.image, case.host))
+        findings.extend(_placement_host.links(chosen, settings.tensor_parallel_size))
+    findings.extend(_placement_host.disks(case.disks))
+    length = _length(case, findings)
+    figures = {
+        "max_model_len": length,
+        "dtype": dtype,
+        "kv_cache_dtype": cache,
+        "tensor_parallel_sizes": list(model["tensor_parallel_sizes"]),
+        "gpus": [gpu.get("index", position) for position, gpu in enumerate(chosen)],
+    }
+    figures.update(_memory(case, chosen, capability, dtype, cache, length, bool(refusal), findings))
+    return Outcome(findings, figures)
+
+
+def _loads(model: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether the engine knows such a model at all."""
+    if model.get("known_architecture") is False:
+        yield Finding(
+            UNKNOWN,
+            "architecture",
+            f"the architecture {model['architecture']} is none that vLLM 0.32 has a model of its own for: whether it runs, and what it keeps, "
+            "is not known here",
+        )
+    elif model.get("known_architecture") is None:
+        yield Finding(NOTE, "architecture", "the configuration names no architecture; vLLM needs one to load it")
+    quantization = model.get("quantization") or {}
+    if quantization.get("engine_support") is False:
+        yield Finding(
+            REFUSED,
+            "quantization",
+            f"the weights are quantised by {quantization['method']}, which vLLM 0.32 does not load. Take the model in another quantisation",
+        )
+    elif quantization and not quantization.get("method"):
+        yield Finding(UNKNOWN, "quantization", "the configuration has a quantisation without the name of its method")
+
+
+def _chosen(case: Case, findings: list[Finding]) -> list[Mapping[str, Any]]:
+    """The GPUs that the instance gets: the first that are promised to no other."""
+    settings = case.settings
+    if settings.device == CPU:
+        return []
+    needed = settings.tensor_parallel_size * settings.pipeline_parallel_size * settings.data_parallel_size
+    free = [gpu for gpu in case.gpus if not gpu.get("promised_to")]
+    if not case.gpus:
+        findings.append(Finding(UNKNOWN, "gpus", "No GPUs are stated, so their memory and generation are not judged"))
+    if case.gpus and len(free) < needed:
+        taken = ", ".join(
+            f"{_placement_host.named(gpu)} is promised to {gpu['promised_to']}"
+            for gpu in case.gpus
+            if gpu.get("promised_to")
+        )
+        findings.append(
+            Finding(
+                REFUSED,
+                "gpus",
+                f"{needed} GPUs are asked for and {len(free)} are free of the host's {len(case.gpus)}"
+                + (f": {taken}" if taken else ""),
+            )
+        )
+    return free[:needed]
+
+
+def _capability(gpus: Sequence[Mapping[str, Any]]) -> tuple[int, int] | None:
+    """The least of the GPUs', since the engine works alike on all."""
+    found = [_compute_capability.read(gpu.get("compute_capability")) for gpu in gpus]
+    return min((capability for capability in found if capability), default=None)
+
+
+def _dtype(case: Case, capability: tuple[int, int] | None, findings: list[Finding]) -> str:
+    """The type that the engine computes with: vllm/config/model.py, _resolve_auto_dtype."""
+    stated = case.settings.dtype
+    model_type = case.model.get("model_type")
+    old = case.settings.device == CUDA and capability is not None and capability < _compute_capability.BFLOAT16.least
+    if stated != "auto":
+        stated = {"half": "float16", "float": "float32"}.get(stated, stated)
+        if stated == "float16" and model_type in _NOT_FLOAT16:
+            findings.append(
+                Finding(
+                    REFUSED,
+                    "dtype",
+                    f"dtype is float16, in which vLLM does not run models of type {model_type}: it is not exact enough for them",
+                )
+            )
+        return stated
+    wanted = case.model.get("dtype")
+    preferred = "float16" if old else "bfloat16"
+    if preferred == "float16" and model_type in _NOT_FLOAT16:
+        preferred = "float32"
+    if wanted not in ("float16", "bfloat16") or (old and wanted == "bfloat16"):
+        if wanted == "bfloat16" and capability is not None:
+            findings.append(
+                Finding(
+                    TIGHT,
+                    "dtype",
+                    f"the model's dtype is bfloat16, which needs compute capability 8.0, and the GPUs have "
+                    f"{_compute_capability.shown(capability)}: vLLM computes in {preferred} instead, with larger errors or overflows",
+                )
+            )
+        return preferred
+    return str(wanted)
+
+
+def _cache_dtype(case: Case) -> str:
+    stated = case.settings.kv_cache_dtype
+    return str(case.model.get("kv_cache_dtype_hint") or "auto") if stated == "auto" else stated
+
+
+def _length(case: Case, findings: list[Finding]) -> int:
+    """The length that the engine takes; vLLM refuses more than the model was made for."""
+    stated, model = case.settings.max_model_len, case.model
+    default = model.get("context_length_scaled") or model.get("context_length") or 2048
+    largest = model.get("context_length_max") or default
+    if stated is None:
+        return int(default)
+    if stated > largest:
+        findings.append(
+            Finding(
+                REFUSED,
+                "max_model_len",
+                f"max_model_len is {stated}, and the model's configuration allows {largest}",
+                [({"max_model_len": int(largest)}, 1)],
+            )
+        )
+    return stated
+
+
+def _memory(
+    case: Case,
+    chosen: Sequence[Mapping[str, Any]],
+    capability: tuple[int, int] | None,
+    dtype: str,
+    cache: str,
+    length: int,
+    indivisible: bool,
+    findings: list[Finding],
+) -> dict[str, Any]:
+    settings, model = case.settings, case.model
+    ranks, stages = settings.tensor_parallel_size, settings.pipeline_parallel_size
+    figures: dict[str, Any] = dict.fromkeys(
+        (
+            "weights_bytes_per_gpu", "activation_bytes_per_gpu", "graph_bytes_per_gpu", "library_bytes_per_gpu", "kv_cache_memory_bytes",
+            "kv_cache_bytes_per_token", "kv_cache_tokens", "max_concurrency", "largest_max_model_len", "margin_bytes", "block_size",
+        )
+    )  # fmt: skip
+    figures["weights_estimated"] = False
+    if indivisible:
+        return figures
+    element = _ELEMENT[dtype]
+    memory = min((_usable(gpu) for gpu in chosen if gpu.get("memory_mib")), default=None)
+    for gpu in chosen:
+        if not gpu.get("memory_mib"):
+            named = _placement_host.named(gpu)
+            findings.append(Finding(UNKNOWN, "memory", f"{named} states no memory of its own (memory_mib)"))
+    batch = _batch(case, chosen, memory, length)
+    plan = None
+    try:
+        plan, figures["block_size"] = _plan(case, capability, cache, element, batch)
+    except AirgapError as error:
+        findings.append(Finding(UNKNOWN, "kv_cache", f"What the KV cache holds cannot be told: {error}"))
+    weights = _weights(case, element, figures)
+    if plan is not None:
+        figures["kv_cache_bytes_per_token"] = plan.bytes_per_token
+    available, slack = settings.kv_cache_bytes, 0.0
+    if settings.device == CUDA:
+        reserve = _placement_memory.reserve(
+            model, batch, ranks, stages, element, settings.enforce_eager, capability or (9, 0)
+        )
+        figures["activation_bytes_per_gpu"] = reserve.activations
+        figures["graph_bytes_per_gpu"] = reserve.graphs
+        figures["library_bytes_per_gpu"] = reserve.libraries
+        slack = reserve.total * _placement_memory.UNCERTAIN
+        if figures["weights_estimated"] and weights:
+            slack += weights * _ESTIMATE
+        if memory is not None:
+            if weights is None and settings.kv_cache_bytes is None:
+                findings.append(
+                    Finding(
+                        UNKNOWN,
+                        "weights",
+                        "How large the weights are cannot be told from this configuration alone; fetch the model, or the headers of its "
+                        "files, and ask again",
+                    )
+                )
+            elif weights is not None:
+                available = _available(case, chosen, memory, weights, reserve.total, findings)
+    elif weights is not None:
+        findings.extend(_placement_host.memory(case.host, weights, settings.kv_cache_bytes or 0, ranks * stages))
+    findings.extend(_placement_host.shared_memory(case.host, ranks * stages, settings.device == CPU))
+    if plan is None or available is None:
+        return figures
+    figures["kv_cache_memory_bytes"] = max(0, available)
+    figures["kv_cache_tokens"] = plan.tokens(available, length)
+    figures["max_concurrency"] = round(plan.concurrency(available, length), 4)
+    limit = int(model.get("context_length_max") or model.get("context_length") or length)
+    figures["largest_max_model_len"] = plan.longest(available, max(limit, length))
+    if plan.groups:
+        margin = available - plan.needed(length)
+        figures["margin_bytes"] = margin
+        exact = settings.kv_cache_bytes is not None
+        _room(margin, slack, exact, available, plan, length, figures, findings)
+    return figures
+
+
+def _room(
+    margin: int,
+    slack: float,
+    exact: bool,
+    available: int,
+    plan: _kv_cache.Plan,
+    length: int,
+    figures: dict[str, Any],
+    findings: list[Finding],
+) -> None:
+    """Whether one request of the full length fits, which vLLM asks for."""
+    gib = _placement_host.gib
+    if margin < 0:
+        longest = figures["largest_max_model_len"]
+        findings.append(
+            Finding(
+                REFUSED,
+                "kv_cache",
+                f"one request of max_model_len {length} needs {gib(plan.needed(length))} of KV cache on each GPU, and {gib(max(0, available))} are "
+                + (f"set aside; the longest that fits is {longest}" if available > 0 else "left: nothing fits"),
+            )
+        )
+    elif not exact and margin < slack:
+        findings.append(
+            Finding(
+                TIGHT,
+                "kv_cache",
+                f"{gib(margin)} of KV cache are left on each GPU beyond one request of max_model_len {length}, less than the "
+                f"{gib(int(slack))} by which this estimate may be off",
+            )
+        )
+
+
+def _available(
+    case: Case,
+    chosen: Sequence[Mapping[str, Any]],
+    memory: int,
+    weights: int,
+    reserve: int,
+    findings: list[Finding],
+) -> int:
+    """What is left for the KV cache of each GPU: its share of the memory, less weights and reserve."""
+    settings, gib = case.settings, _placement_host.gib
+    fixed = settings.kv_cache_bytes
+    if fixed is not None:
+        short = weights + reserve + fixed - memory
+        if short > 0:
+            findings.append(
+                Finding(
+                    REFUSED,
+                    "kv_cache_bytes",
+                    f"weights of {gib(weights)}, a reserve of {gib(reserve)} and the stated KV cache of {gib(fixed)} are {gib(short)} more than "
+                    f"the {gib(memory)} that each GPU has",
+                    [({"kv_cache_bytes": fixed - short}, 2)] if fixed > short else [],
+                )
+            )
+        return fixed
+    asked = int(memory * settings.gpu_memory_utilization)
+    for gpu in chosen:
+        used = (gpu.get("memory_used_mib") or 0) * _placement_memory.MIB
+        if gpu.get("memory_mib") and asked > _usable(gpu) - used:
+            findings.append(
+                Finding(
+                    REFUSED,
+                    "memory_used",
+                    f"{_placement_host.named(gpu)} has {gib(used)} in use by others, and gpu_memory_utilization {settings.gpu_memory_utilization} "
+                    f"asks for {gib(asked)} of its {gib(_usable(gpu))}: vLLM does not start. End what uses it, or lower "
+                    "gpu_memory_utilization",
+                )
+            )
+    if asked - weights - reserve <= 0:
+        findings.append(
+            Finding(
+                REFUSED,
+                "memory",
+                f"weights of {gib(weights)} and a reserve of {gib(reserve)} leave nothing of the {gib(asked)} that gpu_memory_utilization "
+                f"{settings.gpu_memory_utilization} gives on each GPU",
+            )
+        )
+    return asked - weights - reserve
+
+
+def _weights(case: Case, element: int, figures: dict[str, Any]) -> int | None:
+    settings, model = case.settings, case.model
+    tensors = case.tensors
+    if tensors is None:
+        tensors = _weight_estimate.tensors(model, case.config)
+        figures["weights_estimated"] = tensors is not None
+    if tensors is None:
+        return None
+    vision = model.get("vision") or {}
+    shares = _weight_shards.Shares(
+        ranks=settings.tensor_parallel_size,
+        stages=settings.pipeline_parallel_size,
+        layers=model.get("layers") or 0,
+        heads=model["attention_heads"],
+        kv_heads=max(1, model["kv_heads"]),
+        latent=bool(model["latent_attention"]),
+        tied=bool(model.get("tied_embeddings")),
+        element=element,
+        tower_whole=bool(vision.get("replicated")),
+    )
+    figures["weights_bytes_per_gpu"] = _weight_shards.fullest(tensors, shares) + _weight_shards.extra(tensors, shares)
+    return int(figures["weights_bytes_per_gpu"])
+
+
+def _batch(case: Case, chosen: Sequence[Mapping[str, Any]], memory: int | None, length: int) -> _placement_memory.Batch:
+    settings = case.settings
+    ranks = settings.tensor_parallel_size * settings.pipeline_parallel_size
+    name = str(chosen[0].get("name") or "") if chosen else ""
+    cpu = settings.device == CPU
+    default = _placement_memory.default_batch(memory, name, length, ranks, cpu)
+    tokens = settings.max_num_batched_tokens or default.tokens
+    if cpu and case.model["latent_attention"]:
+        # No chunked prefill there: vllm/platforms/cpu.py, check_and_update_config.
+        tokens = max(length, 2048)
+    return _placement_memory.Batch(tokens, settings.max_num_seqs or min(default.requests, tokens))
+
+
+def _plan(
+    case: Case, capability: tuple[int, int] | None, cache: str, element: int, batch: _placement_memory.Batch
+) -> tuple[_kv_cache.Plan, int]:
+    settings, model = case.settings, case.model
+    cpu = settings.device == CPU
+    if cache != "auto" and cache not in _ELEMENT:
+        raise AirgapError(f"a kv_cache_dtype of {cache} packs its numbers in a way that is not known here")
+    block = settings.block_size or _kv_cache.default_block(bool(model["latent_attention"]), cpu, capability)
+    text = case.config
+    layers = _kv_cache.layers_of(
+        model,
+        settings.tensor_parallel_size,
+        element if cache == "auto" else _ELEMENT[cache],
+        block,
+        element,
+        str(text.get("mamba_ssm_cache_dtype") or text.get("mamba_ssm_dtype") or ""),
+    )
+    stages = settings.pipeline_parallel_size
+    # Asynchronous scheduling keeps one batch more in flight: vllm/config/vllm.py, max_concurrent_batches.
+    in_flight = batch.tokens * (stages if cpu else stages + 1)
+    caching = settings.enable_prefix_caching and not (cpu and model["latent_attention"])
+    plan = _kv_cache.plan(layers, in_flight, stages, 2 if caching else 1)
+    return plan, max((group.block for group in plan.groups), default=block)
+
+
+def _usable(gpu: Mapping[str, Any]) -> int:
+    return _placement_memory.usable(int(gpu["memory_mib"]), gpu.get("memory_reserved_mib"))
+
+
+__all__ = ["CPU", "CUDA", "DOES_NOT_FIT", "FITS", "NOTE", "Case", "Outcome", "Settings", "evaluate"]

@@ -51,7 +51,6 @@ _WIDE_EXPERTS = (
     "llama4_text",
     "llama4",
 )
-_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "half": 2, "float": 4}
 
 
 def read(directory: str, complete: bool = True) -> dict[str, Any]:
@@ -71,6 +70,9 @@ def read(directory: str, complete: bool = True) -> dict[str, Any]:
     tensors = _safetensors.read(directory, complete)
     model["weights"] = _weights(tensors, model["quantization"]) if tensors.files else None
     model["format"] = "safetensors" if model["weights"] else None
+    if model["dtype"] is None:
+        model["dtype"] = _stored_dtype(tensors.bytes_by_dtype)
+        model["engine_dtype"] = _engine_dtype(model["dtype"])
     model.update(_model_papers.describe(directory))
     return model
 
@@ -85,9 +87,7 @@ def describe(config: dict[str, Any], path: str) -> dict[str, Any]:
             f"{path} states no number of attention heads ({', '.join(_model_attention.HEADS)}): architecture "
             f"{architecture or 'without a name'} has none, or leaves the number to the engine's own defaults"
         )
-    layers = values.number(text, _model_attention.LAYERS, path)
-    if layers and layers > values.LARGEST_LAYERS:
-        raise AirgapError(f"{path}: {layers} layers, which no model can have")
+    layers = _model_attention.layers(text, path)
     experts = _experts(text, path)
     vision = _vision(config, path)
     context = _model_context.read(text, path)
@@ -108,6 +108,7 @@ def describe(config: dict[str, Any], path: str) -> dict[str, Any]:
         "experts_shared": _count(text, _SHARED, path) or 0,
         "experts_per_token": _count(text, _PER_TOKEN, path) or 0,
         "moe_intermediate_size": _expert_width(text, path) if experts else None,
+        "shared_intermediate_size": _shared_width(text, experts, path),
         "dense_layers": _dense_layers(text, layers, path) if experts else layers,
         "layers": layers,
         "attention": attention,
@@ -125,7 +126,8 @@ def describe(config: dict[str, Any], path: str) -> dict[str, Any]:
         "remote_code": _remote_code(config),
     }
     model["kv_cache_dtype_hint"] = _model_quantization.cache_dtype(model["quantization"])
-    model["kv_cache_bytes_per_token"] = _cached(attention, model["dtype"])
+    model["engine_dtype"] = _engine_dtype(model["dtype"])
+    model["kv_cache_bytes_per_token"] = _cached(attention)
     model["unknown"] = _unknown(model)
     model["tensor_parallel_sizes"] = _model_split.sizes(model)
     return model
@@ -135,11 +137,22 @@ def _weights(found: _safetensors.Weights, quantization: dict[str, Any] | None) -
     return {**_safetensors.summary(found), "parameters": _model_parameters.count(found.tensors, quantization)}
 
 
-def _cached(attention: list[dict[str, Any]] | None, dtype: str | None) -> int | None:
-    size = _BYTES.get(dtype or "")
-    if attention is None or size is None:
-        return None
-    return size * sum(_model_attention.cached_elements(group) for group in attention)
+def _engine_dtype(dtype: str | None) -> str:
+    """In which type vLLM computes by itself: config/model.py, _resolve_auto_dtype, makes bfloat16 of float32 and of nothing."""
+    return "float16" if dtype in ("float16", "half") else "bfloat16"
+
+
+def _stored_dtype(by_dtype: dict[str, int]) -> str | None:
+    """The type of the weights where the configuration has none: model_arch_config_convertor.py, get_torch_dtype"""
+    stored = [
+        name for header, name in (("F32", "float32"), ("BF16", "bfloat16"), ("F16", "float16")) if header in by_dtype
+    ]
+    return "float32" if len(stored) > 1 else stored[0] if stored else None
+
+
+def _cached(attention: list[dict[str, Any]] | None) -> int | None:
+    """Both types in which vLLM computes have two bytes."""
+    return None if attention is None else 2 * sum(_model_attention.cached_elements(group) for group in attention)
 
 
 def _unknown(model: dict[str, Any]) -> list[str]:
@@ -236,8 +249,23 @@ def _expert_width(text: dict[str, Any], path: str) -> int | None:
     return stated
 
 
+def _shared_width(text: dict[str, Any], experts: int, path: str) -> int | None:
+    """The width of the experts that every token takes, which are one layer like a dense one."""
+    if not experts:
+        return None
+    stated = _count(text, ("shared_expert_intermediate_size", "shared_intermediate_size", "share_expert_dim"), path)
+    shared, width = _count(text, _SHARED, path), _expert_width(text, path)
+    return stated or (shared * width if shared and width else None)
+
+
 def _dense_layers(text: dict[str, Any], layers: int | None, path: str) -> int | None:
     """How many layers of a model with experts have none: DeepSeek's first ones, Qwen's listed ones, every second of Llama 4."""
+    flags = text.get("moe_layer_freq")
+    if isinstance(flags, list):
+        return sum(1 for flag in (values.numbers(text, "moe_layer_freq", path) or [])[: layers or 0] if flag == 0)
+    kinds = text.get("mlp_layer_types")
+    if isinstance(kinds, list):
+        return sum(1 for kind in (values.names(text, "mlp_layer_types", path) or [])[: layers or 0] if kind == "dense")
     first = values.number(text, ("first_k_dense_replace", "num_dense_layers"), path)
     if first:
         return first

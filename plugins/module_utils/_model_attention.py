@@ -9,11 +9,12 @@ from typing import Any
 
 from ansible_collections.airgap.inference.plugins.module_utils import _model_layers as kinds
 from ansible_collections.airgap.inference.plugins.module_utils import _model_values as values
+from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 
 HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 KV_HEADS = ("n_head_kv", "num_kv_heads", "num_key_value_heads", "num_attention_groups")
 HIDDEN = ("hidden_size", "n_embd", "d_model")
-LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 _FALCON = ("falcon", "RefinedWeb", "RefinedWebModel")
 _CACHED = (kinds.FULL, kinds.SLIDING, kinds.CHUNKED, kinds.LATENT)
 
@@ -21,6 +22,15 @@ _CACHED = (kinds.FULL, kinds.SLIDING, kinds.CHUNKED, kinds.LATENT)
 def heads(text: dict[str, Any], path: str) -> int | None:
     """Attention heads; 0 for a model without attention, whose key of that name counts something else."""
     return 0 if text.get("model_type") in kinds.ATTENTION_FREE else values.number(text, HEADS, path)
+
+
+def layers(text: dict[str, Any], path: str) -> int | None:
+    """The number of layers, which some hybrids state only by naming each of them."""
+    listed = text.get("layers_block_type") or text.get("hybrid_override_pattern")
+    count = values.number(text, _LAYERS, path) or (len(listed) if isinstance(listed, (list, str)) else None)
+    if count and count > values.LARGEST_LAYERS:
+        raise AirgapError(f"{path}: {count} layers, which no model can have")
+    return count or None
 
 
 def kv_heads(text: dict[str, Any], attention_heads: int, path: str) -> int:
@@ -48,11 +58,11 @@ def head_size(text: dict[str, Any], attention_heads: int, path: str) -> int | No
     return stated or (hidden // attention_heads if hidden and attention_heads else None)
 
 
-def groups(text: dict[str, Any], layers: int | None, path: str) -> list[dict[str, Any]] | None:
+def groups(text: dict[str, Any], count: int | None, path: str) -> list[dict[str, Any]] | None:
     """The layers, counted by what they are; None where the configuration does not say, or says it in an unknown way."""
-    if not layers:
+    if not count:
         return None
-    each = _attention_of_blocks(text, layers, path) or _attention(text, layers, path)
+    each = _attention_of_blocks(text, count, path) or _attention(text, count, path)
     if each is None:
         return None
     counted: list[dict[str, Any]] = []
@@ -73,14 +83,20 @@ def cached_elements(group: dict[str, Any]) -> int:
     return elements
 
 
-def _attention(text: dict[str, Any], layers: int, path: str) -> list[dict[str, Any]] | None:
-    found = kinds.kinds(text, layers, path)
+def _attention(text: dict[str, Any], count: int, path: str) -> list[dict[str, Any]] | None:
+    found = kinds.kinds(text, count, path)
     if found is None:
         return None
     # The last layers of Gemma 3n and 4 read what earlier ones keep: vllm/model_executor/models/gemma4.py, num_kv_shared_layers
-    own = layers - (values.number(text, ("num_kv_shared_layers",), path) or 0)
+    own = count - (values.number(text, ("num_kv_shared_layers",), path) or 0)
     shapes = {kind: shape for kind in set(found) for shape in [_shapes(text, kind, path)]}
-    return [{**shape, "cached": index < own} for index, kind in enumerate(found) for shape in shapes[kind]]
+    sparse = _sparse_layers(text, path)
+    each = []
+    for index, kind in enumerate(found):
+        for shape in shapes[kind]:
+            own_key = {"indexer_head_size": sparse[index]} if index in sparse and kind == kinds.FULL else {}
+            each.append({**shape, "cached": index < own, **own_key})
+    return each
 
 
 def _shapes(text: dict[str, Any], kind: str, path: str) -> list[dict[str, Any]]:
@@ -136,8 +152,8 @@ def _other(text: dict[str, Any], kind: str, path: str) -> dict[str, Any]:
             "v_head_size": values.number(text, (f"{prefix}v_head_dim", f"{prefix}head_dim"), path),
         }
     elif text.get("model_type") in ("gemma4", "gemma4_text", "gemma4_unified_text") and kind == kinds.FULL:
-        size = values.number(text, ("global_head_dim",), path)
-        same = text.get("attention_k_eq_v") is True
+        size = values.number(text, ("global_head_dim",), path) or 512
+        same = text.get("attention_k_eq_v") is not False
         other = {
             "head_size": size,
             "v_head_size": size,
@@ -159,6 +175,14 @@ def _other(text: dict[str, Any], kind: str, path: str) -> dict[str, Any]:
 def _indexer(text: dict[str, Any], path: str) -> int | None:
     """DeepSeek sparse attention keeps a second, smaller key: vllm/model_executor/models/deepseek_v2.py, index_topk"""
     return values.number(text, ("index_head_dim",), path) if text.get("index_topk") else None
+
+
+def _sparse_layers(text: dict[str, Any], path: str) -> dict[int, int]:
+    """The same of MiniMax M3, for the layers that it names: vllm/models/minimax_m3/common/indexer.py"""
+    setting = values.table(text, "sparse_attention_config", path) or {}
+    size = values.number(setting, ("sparse_index_dim",), f"{path}: sparse_attention_config")
+    flags = values.numbers(setting, "sparse_attention_freq", f"{path}: sparse_attention_config") or []
+    return {layer: size for layer, flag in enumerate(flags) if flag} if size else {}
 
 
 def _state(text: dict[str, Any], kind: str, path: str) -> dict[str, Any] | None:
@@ -219,7 +243,7 @@ def _state(text: dict[str, Any], kind: str, path: str) -> dict[str, Any] | None:
     }
 
 
-def _attention_of_blocks(text: dict[str, Any], layers: int, path: str) -> list[dict[str, Any]] | None:
+def _attention_of_blocks(text: dict[str, Any], limit: int, path: str) -> list[dict[str, Any]] | None:
     """Nemotron of Llama: a setting for each block, and some without attention (vllm/model_executor/models/nemotron_nas.py)"""
     blocks = text.get("block_configs")
     if not isinstance(blocks, list) or not blocks or not isinstance(blocks[0], dict) or "attention" not in blocks[0]:
@@ -227,7 +251,7 @@ def _attention_of_blocks(text: dict[str, Any], layers: int, path: str) -> list[d
     each = []
     count = heads(text, path) or 0
     size = head_size(text, count, path)
-    for block in blocks[:layers]:
+    for block in blocks[:limit]:
         attention = block.get("attention") if isinstance(block, dict) else None
         if (
             not isinstance(attention, dict)

@@ -25,6 +25,8 @@ _BY_NAME = {
     "indexed_attention": FULL, "deepseek_sparse_attention": FULL, "qwen_sparse_attention": FULL,
     "sliding_attention": SLIDING, "local": SLIDING,
     "chunked_attention": CHUNKED,
+    # Sparse layers of MiniMax M3: all tokens, and a second key: vllm/models/minimax_m3
+    "minimax_m3_sparse": FULL,
     "linear_attention": LINEAR,
     "mamba": RECURRENT, "mamba2": RECURRENT, "recurrent": RECURRENT, "conv": RECURRENT, "M": RECURRENT,
     "hybrid": _BOTH,

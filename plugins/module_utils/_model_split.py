@@ -126,8 +126,8 @@ def _sizes(model: dict[str, Any], size: int) -> Iterator[str]:
         padded = -(-vocabulary // VOCABULARY_PADDING) * VOCABULARY_PADDING
         if padded % size:
             yield f"a vocabulary of {vocabulary} tokens (padded to {padded}) cannot be divided by {size}"
-    # With experts this value often belongs to no layer at all.
-    intermediate = None if model["experts"] else model["intermediate_size"]
+    # With experts in all layers this value belongs to none.
+    intermediate = model["intermediate_size"] if _has_dense(model) else None
     if intermediate and intermediate % size:
         yield f"an intermediate size of {intermediate} cannot be divided by {size}"
     # layers/fused_moe/config.py, FusedMoEConfig.__post_init__
@@ -147,14 +147,18 @@ def _quantised(model: dict[str, Any], size: int) -> Iterator[str]:
 
 
 def _blocks(model: dict[str, Any], quantization: dict[str, Any], size: int) -> Iterator[str]:
-    """layers/quantization/utils/fp8_utils.py, validate_fp8_block_shape and validate_fp8_block_shape_moe"""
+    """layers/quantization/utils/fp8_utils.py, validate_fp8_block_shape and validate_fp8_block_shape_moe
+
+    Merged columns of the method fp8 may end inside a block: layers/linear.py, _maybe_allow_fp8_block_shape_mismatch.
+    """
     rows, columns = quantization["block_size"]
     shards = _shards(model, size)
-    for part, name in (("query", "queries"), ("key", "keys and values"), ("gate", "feed-forward part")):
+    merged = (("query", "queries"), ("key", "keys and values"), ("down", "feed-forward part"))
+    for part, name in () if quantization["method"] == "fp8" else merged:
         width = shards.get(part)
         if width and width % rows and not _left_out(model, _NAMES[part]):
             yield f"{width} columns of its {name} on each of {size} GPUs are no multiple of the quantisation's block of {rows}"
-    for part, name in (("output", "attention's output"), ("down", "feed-forward part")):
+    for part, name in _ROWS:
         width = shards.get(part)
         if size > 1 and width and width % columns and not _left_out(model, _NAMES[part]):
             yield f"{width} rows of its {name} on each of {size} GPUs are no multiple of the quantisation's block of {columns}"
@@ -172,7 +176,7 @@ def _groups(model: dict[str, Any], quantization: dict[str, Any], size: int) -> I
     """kernels/linear/mixed_precision/marlin.py, distributed/utils.py (verify_group_size_divides_partition), quantization/moe_wna16.py"""
     group = quantization["group_size"]
     shards = _shards(model, size)
-    for part, name in (("output", "attention's output"), ("down", "feed-forward part")):
+    for part, name in _ROWS:
         width = shards.get(part)
         if width and width * size > group and width % group and not _left_out(model, _NAMES[part]):
             yield f"{width} rows of its {name} on each of {size} GPUs are no multiple of the quantisation's group of {group}"
@@ -198,9 +202,10 @@ def _shards(model: dict[str, Any], size: int) -> dict[str, int]:
         shards["output"] = shards["query"]
     elif model["latent_attention"] and model["v_head_size"]:
         shards["output"] = model["attention_heads"] // size * model["v_head_size"]
-    dense = not model["experts"] or model["dense_layers"]
-    if dense and model["intermediate_size"]:
-        shards["gate"] = shards["down"] = model["intermediate_size"] // size
+    if _has_dense(model) and model["intermediate_size"]:
+        shards["down"] = model["intermediate_size"] // size
+    if model["shared_intermediate_size"]:
+        shards["shared"] = model["shared_intermediate_size"] // size
     if model["moe_intermediate_size"]:
         shards["expert"] = model["moe_intermediate_size"] // size
     return shards
@@ -210,10 +215,17 @@ _NAMES = {
     "query": ("self_attn", "attention", "qkv_proj", "q_proj"),
     "key": ("self_attn", "attention", "qkv_proj", "k_proj", "v_proj"),
     "output": ("self_attn", "attention", "o_proj"),
-    "gate": ("mlp", "gate_up_proj", "gate_proj", "up_proj"),
     "down": ("mlp", "down_proj"),
+    "shared": ("mlp", "shared_experts", "shared_expert"),
     "expert": ("experts", "block_sparse_moe"),
 }
+
+
+_ROWS = (("output", "attention's output"), ("down", "feed-forward part"), ("shared", "shared experts"))
+
+
+def _has_dense(model: dict[str, Any]) -> bool:
+    return not model["experts"] or bool(model["dense_layers"])
 
 
 def _left_out(model: dict[str, Any], names: tuple[str, ...]) -> bool:

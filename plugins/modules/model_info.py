@@ -159,7 +159,9 @@ model:
           type: dict
           sample: {"type": "mamba1", "width": 8192, "state_size": 16, "convolution": 4}
     kv_cache_bytes_per_token:
-      description: What all layers together keep for a token in the type in which the model computes, not divided among GPUs.
+      description:
+        - What all layers together keep for a token in RV(model.engine_dtype), not divided among GPUs.
+        - Neither the states of recurrent layers nor the second key of sparse attention are in it.
       type: int
       sample: 131072
     kv_cache_dtype_hint:
@@ -190,6 +192,10 @@ model:
       description: The width of an expert. V(null) for a dense model.
       type: int
       sample: 1536
+    shared_intermediate_size:
+      description: The width of the experts that every token takes, together.
+      type: int
+      sample: 2048
     dense_layers:
       description: How many layers have no experts.
       type: int
@@ -263,8 +269,13 @@ model:
       type: bool
       sample: false
     dtype:
-      description: The type in which the model computes.
+      description: The type that the configuration states, else that of the weights.
       type: str
+      sample: bfloat16
+    engine_dtype:
+      description: The type in which vLLM computes when none is stated.
+      type: str
+      choices: [bfloat16, float16]
       sample: bfloat16
     quantization:
       description: How the weights are quantised. V(null) where they are not.

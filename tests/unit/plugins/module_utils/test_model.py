@@ -53,6 +53,7 @@ def test_a_usual_model() -> None:
         "experts_shared": 0,
         "experts_per_token": 0,
         "moe_intermediate_size": None,
+        "shared_intermediate_size": None,
         "dense_layers": 32,
         "layers": 32,
         "attention": [
@@ -79,6 +80,7 @@ def test_a_usual_model() -> None:
         "vocabulary_size": 128256,
         "tied_embeddings": None,
         "dtype": "bfloat16",
+        "engine_dtype": "bfloat16",
         "quantization": None,
         "kv_cache_dtype_hint": None,
         "kv_cache_bytes_per_token": 131072,

@@ -74,7 +74,8 @@ class Smi:
         busy = in_use(gpu)
         if busy:
             return busy
-        said = self.say("--gpu-reset", "-i", gpu["uuid"])
+        with self.services_stopped():
+            said = self.say("--gpu-reset", "-i", gpu["uuid"])
         if said.rc != 0 or "successfully reset" not in said.text:
             return f"it cannot be reset (nvidia-smi says '{short(said.text)}')"
         return None

@@ -14,7 +14,7 @@ import json
 import pathlib
 import re
 import sys
-from typing import Any
+from typing import Any, Sequence
 
 PROFILES = {
     "1g.10gb": (19, 7, (0, 1, 2, 3, 4, 5, 6), 1),
@@ -26,6 +26,24 @@ PROFILES = {
     "7g.80gb": (0, 1, (0,), 8),
 }
 LINE = "+-------------------------------------------------------------------------------+"
+
+
+class Services:
+    """systemctl, with services that run; the program itself is written without the project, so only a test may call it."""
+
+    def __init__(self, *active: str) -> None:
+        self.active = list(active)
+        self.calls: list[str] = []
+
+    def run(self, argv: Sequence[str]) -> Any:
+        from ansible_collections.airgap.inference.plugins.module_utils._driver_services import Said
+
+        if argv[1] == "is-active":
+            return Said(3, "\n".join("active" if unit in self.active else "inactive" for unit in argv[2:]))
+        self.calls.append(" ".join(argv[1:]))
+        if argv[1] == "stop":
+            self.active.remove(argv[2])
+        return Said(0, "")
 
 
 class Simulator:

@@ -6,15 +6,14 @@
 from __future__ import annotations
 
 import pathlib
-from typing import Any, Sequence
+from typing import Any
 
 import pytest
 from ansible_collections.airgap.inference.plugins.module_utils import _mig
-from ansible_collections.airgap.inference.plugins.module_utils._driver_services import Said
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 from ansible_collections.airgap.inference.plugins.module_utils._gpu_change import Smi
 from ansible_collections.airgap.inference.plugins.module_utils._mig import Layout, Profile
-from ansible_collections.airgap.inference.tests.unit.plugins.module_utils.smi_simulator import Simulator
+from ansible_collections.airgap.inference.tests.unit.plugins.module_utils.smi_simulator import Services, Simulator
 
 REPORT = pathlib.Path(__file__).parent / "fixtures" / "nvidia_smi" / "h100-580.xml"
 FIRST = "GPU-0a1b2c3d-1111-2222-3333-444455556666"
@@ -150,20 +149,6 @@ def test_without_placements_only_numbers_are_checked() -> None:
     profiles = _mig.read_profiles(LGIP, "")
     assert _mig.refusal(["3g.40gb", "3g.40gb", "1g.10gb"], profiles) is None
     assert "too many" in str(_mig.refusal(["3g.40gb"] * 3, profiles))
-
-
-class Services:
-    """systemctl, with services that run."""
-
-    def __init__(self, *active: str) -> None:
-        self.active = active
-        self.calls: list[str] = []
-
-    def run(self, argv: Sequence[str]) -> Said:
-        if argv[1] == "is-active":
-            return Said(3, "\n".join("active" if unit in self.active else "inactive" for unit in argv[2:]))
-        self.calls.append(" ".join(argv[1:]))
-        return Said(0, "")
 
 
 @pytest.fixture

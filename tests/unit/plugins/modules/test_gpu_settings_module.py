@@ -22,9 +22,9 @@ def gpus(tmp_path: pathlib.Path) -> Simulator:
 
 
 def call(
-    gpus: Simulator, capsys: pytest.CaptureFixture[str], check: bool = False, **arguments: object
+    smi: Simulator, capsys: pytest.CaptureFixture[str], check: bool = False, **arguments: object
 ) -> dict[str, Any]:
-    arguments.update(nvidia_smi=gpus.program, _ansible_check_mode=check)
+    arguments.update(nvidia_smi=smi.program, _ansible_check_mode=check)
     with patch_module_args(arguments), pytest.raises(SystemExit):
         gpu_settings.main()
     result: dict[str, Any] = json.loads(capsys.readouterr().out)
@@ -37,7 +37,7 @@ def test_check_run_check_run(gpus: Simulator, capsys: pytest.CaptureFixture[str]
 
 
 def test_a_refusal_is_a_message(gpus: Simulator, capsys: pytest.CaptureFixture[str]) -> None:
-    result = call(gpus, capsys, power_limit_watts=5000, gpus=[1])
+    result = call(gpus, capsys, power_limit_watts=5000, **{"gpus": [1]})
     assert (result["failed"], result["gpus"]) == (True, [])
     assert "takes 200 to 700 W" in result["msg"]
 

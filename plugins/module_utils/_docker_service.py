@@ -9,7 +9,7 @@ import json
 import re
 import time
 
-from ansible_collections.airgap.inference.plugins.module_utils import _docker_daemon
+from ansible_collections.airgap.inference.plugins.module_utils import _docker_options
 from ansible_collections.airgap.inference.plugins.module_utils._command import last_words, run
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 
@@ -23,7 +23,7 @@ def active() -> bool:
     return run(["systemctl", "is-active", "--quiet", SERVICE]).rc == 0
 
 
-def daemon() -> _docker_daemon.Daemon | None:
+def daemon() -> _docker_options.Daemon | None:
     """The daemon as it describes itself; None where none runs or answers."""
     if not active():
         return None
@@ -32,7 +32,7 @@ def daemon() -> _docker_daemon.Daemon | None:
         info = json.loads(result.stdout)
     except ValueError:
         return None
-    return None if info.get("ServerErrors") else _docker_daemon.described(info)
+    return None if info.get("ServerErrors") else _docker_options.described(info)
 
 
 def keep_containers(seconds: int = 10) -> bool:

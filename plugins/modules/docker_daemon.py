@@ -100,10 +100,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.airgap.inference.plugins.module_utils import _config_files as config_files
-from ansible_collections.airgap.inference.plugins.module_utils import _docker_daemon, _docker_service
+from ansible_collections.airgap.inference.plugins.module_utils import _docker_options, _docker_service
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 
-CONFIGURATION = _docker_daemon.CONFIGURATION
+CONFIGURATION = _docker_options.CONFIGURATION
 CERTIFICATES = "/etc/docker/certs.d"
 VALIDATE = "dockerd --validate --config-file=%s"
 
@@ -120,14 +120,18 @@ def put(module: AnsibleModule, path: str, text: str | None) -> None:
     module.set_mode_if_different(path, "0644", True)
 
 
-def wanted_options(params: dict[str, Any], daemon: _docker_daemon.Daemon | None) -> dict[str, Any]:
-    present = _docker_daemon.parse(config_files.current(CONFIGURATION), CONFIGURATION)
-    stated = _docker_daemon.stated_root(params["options"], params["data_root"] or "")
-    root = _docker_daemon.root(present, daemon)
-    refusal = _docker_daemon.root_refusal(root, stated, _docker_daemon.contents(root, daemon))
+def wanted_options(module: AnsibleModule, daemon: _docker_options.Daemon | None) -> dict[str, Any]:
+    params = module.params
+    present = _docker_options.parse(config_files.current(CONFIGURATION), CONFIGURATION)
+    stated = _docker_options.stated_root(params["options"], params["data_root"] or "")
+    root = _docker_options.root(present, daemon)
+    refusal = _docker_options.root_refusal(root, stated, _docker_options.contents(root, daemon))
     if refusal:
         raise AirgapError(refusal)
-    return _docker_daemon.wanted(present, params["options"], root, stated)
+    remark = daemon and _docker_options.store_remark(daemon, params["options"], stated)
+    if remark and present.get("data-root"):
+        module.warn(remark)
+    return _docker_options.wanted(present, params["options"], root, stated)
 
 
 def authority(module: AnsibleModule) -> list[config_files.File]:
@@ -158,15 +162,15 @@ def restart(module: AnsibleModule, before: dict[str, str | None], keep: bool) ->
 
 def converge(module: AnsibleModule) -> dict[str, Any]:
     daemon = _docker_service.daemon()
-    options = wanted_options(module.params, daemon)
-    texts = [config_files.File(CONFIGURATION, _docker_daemon.rendered(options), VALIDATE)]
+    options = wanted_options(module, daemon)
+    texts = [config_files.File(CONFIGURATION, _docker_options.rendered(options), VALIDATE)]
     texts += [config_files.File(entry["path"], entry["content"], None) for entry in module.params["files"]]
-    if _docker_daemon.parse(config_files.current(CONFIGURATION), CONFIGURATION) == options:
+    if _docker_options.parse(config_files.current(CONFIGURATION), CONFIGURATION) == options:
         # The host's own way of writing the same is left alone.
         texts = texts[1:]
     changed = config_files.differing(texts)
     trusted = config_files.differing(authority(module))
-    reasons = _docker_daemon.restart_reasons(daemon, options) if daemon else []
+    reasons = _docker_options.restart_reasons(daemon, options) if daemon else []
     result = {
         "changed_files": [file.path for file in changed + trusted],
         "restarted": _docker_service.active() and bool(changed or reasons),

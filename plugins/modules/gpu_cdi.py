@@ -41,7 +41,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-path:
+file:
   description: The file that describes the GPUs.
   returned: success
   type: str
@@ -81,7 +81,7 @@ def converge(module: AnsibleModule) -> dict[str, Any]:
         if not module.check_mode:
             raise
         module.warn(str(error))
-        return {"changed": True, "path": path, "devices": [], "nodes": []}
+        return {"changed": True, "file": path, "devices": [], "nodes": []}
     reason = _cdi.refusal(text)
     if reason:
         raise AirgapError(reason)
@@ -95,7 +95,7 @@ def converge(module: AnsibleModule) -> dict[str, Any]:
         module.set_mode_if_different(path, "0644", True)
     return {
         "changed": bool(differing or nodes),
-        "path": path,
+        "file": path,
         "devices": _cdi.devices(text),
         "nodes": nodes,
         "diff": diff,

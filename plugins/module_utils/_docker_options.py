@@ -138,6 +138,17 @@ def root_refusal(current: str, stated: str, holds: Mapping[str, int]) -> str | N
     )
 
 
+def store_remark(daemon: Daemon, options: Mapping[str, Any], stated: str) -> str | None:
+    """That a data root which is asked for does not hold the images, unless it was asked for so."""
+    if not stated or not daemon.containerd_store or (options.get("features") or {}).get("containerd-snapshotter"):
+        return None
+    return (
+        f"Docker {daemon.version} keeps its images in containerd's store (by default /var/lib/containerd), not in {stated} "
+        "(container_runtime_data_root). To have them there, set features.containerd-snapshotter to false in "
+        "container_runtime_daemon_options: images and containers of the present store are not seen any more then."
+    )
+
+
 def restart_reasons(daemon: Daemon, options: Mapping[str, Any]) -> list[str]:
     """In what a daemon that runs differs from its configuration, as after a run that was cut off before the restart.
 

@@ -149,13 +149,18 @@ def why_not_loaded(module: str, kernel: str, said: str, log: Sequence[str]) -> s
     told += f", the kernel's log '{lines}'. " if lines else ". "
     if any(
         text in said + lines
-        for text in ("Key was rejected by service", "Required key not available", "Operation not permitted", "Lockdown")
+        for text in ("Key was rejected by service", "Required key not available", "unsigned module", "Lockdown")
     ):
         return told + (
             "Secure Boot is on, and the module is signed by no key that the firmware knows. Either take modules that the "
             "distribution built and signed (gpu_host_source: distribution on Ubuntu), or enrol the key that DKMS signs with "
             "('mokutil --import /var/lib/dkms/mok.pub', on Ubuntu /var/lib/shim-signed/mok/MOK.der, confirmed at the console "
             "during the next start), or switch Secure Boot off in the firmware"
+        )
+    if "Operation not permitted" in said:
+        return told + (
+            "Either Secure Boot is on and wants a signed module ('mokutil --sb-state'), or this is a container, which may load none: "
+            "then the driver is its host's business (gpu_host_load_driver: false)"
         )
     if "not found in directory" in said:
         return told + f"It was not built for this kernel: see 'dkms status', and install the headers of {kernel}"
@@ -169,6 +174,17 @@ def why_not_loaded(module: str, kernel: str, said: str, log: Sequence[str]) -> s
         )
     if "requires use of the NVIDIA open kernel modules" in lines:
         return told + "This GPU needs the open modules: set gpu_host_kernel_modules to open"
+    # Printed for a GPU before Turing, and for one whose chip does not answer at all.
+    if "System Processor (GSP)" in lines:
+        return told + (
+            "A GPU before Turing needs the proprietary modules: set gpu_host_kernel_modules to proprietary. For a newer one this means "
+            "that the card does not answer: power the host off and on, and have the card and its slot checked"
+        )
+    if "already bound to nouveau" in lines:
+        return (
+            told
+            + "nouveau has the GPU: unload it ('modprobe -r nouveau'), or restart the host with nouveau switched off"
+        )
     if "Legacy drivers" in lines:
         return told + "This GPU is too old for the driver's branch: state an older one in gpu_host_branch"
     if "No such device" in said:
@@ -322,7 +338,7 @@ class Host:
     def _log(self) -> list[str]:
         said = quiet(self.run, ["dmesg"])
         return (
-            [line for line in said.text.splitlines() if re.search(r"NVRM|nvidia|Lockdown", line)]
+            [line for line in said.text.splitlines() if re.search(r"NVRM|nvidia|Lockdown|unsigned module", line)]
             if said.rc == 0
             else []
         )

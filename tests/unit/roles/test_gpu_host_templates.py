@@ -67,6 +67,6 @@ def test_the_unit_comes_before_those_who_look_for_instances(home: Path) -> None:
     unit = configparser.ConfigParser(interpolation=None)
     unit.optionxform = str  # type: ignore[assignment, method-assign]
     unit.read_string((home / "rendered/airgap-gpu.service").read_text(encoding="utf-8"))
-    assert {"docker.service", "nvidia-cdi-refresh.service"} <= set(unit["Unit"]["Before"].split())
+    assert {"docker.service", "nvidia-cdi-refresh.service", "airgap-cdi.service"} <= set(unit["Unit"]["Before"].split())
     assert "nvidia-persistenced.service" in unit["Unit"]["After"].split()
     assert unit["Service"]["Type"] == "oneshot"

@@ -255,6 +255,17 @@ def test_the_compilers_reason_is_told(tmp_path: pathlib.Path) -> None:
             "lspci -d 10de:",
         ),
         (
+            "modprobe: ERROR: could not insert 'nvidia': No such device",
+            "\n[ 9.1] NVRM: nvidia.ko because it does not include the required GPU\n               NVRM: System Processor (GSP).",
+            "gpu_host_kernel_modules to proprietary.*does not answer",
+        ),
+        (
+            "modprobe: ERROR: could not insert 'nvidia': No such device",
+            "\n[ 9.1] NVRM: GPU 0000:01:00.0 is already bound to nouveau.",
+            "modprobe -r nouveau",
+        ),
+        ("modprobe: ERROR: could not insert 'nvidia': Operation not permitted", "", "or this is a container"),
+        (
             "modprobe: FATAL: Module nvidia not found in directory /lib/modules/6.12.48-amd64",
             "",
             "was not built for this kernel",
@@ -270,6 +281,9 @@ def test_the_compilers_reason_is_told(tmp_path: pathlib.Path) -> None:
         "unknown-symbol",
         "open-only",
         "no-gpu",
+        "no-gsp",
+        "nouveau",
+        "container",
         "absent",
         "other",
     ],
@@ -280,7 +294,7 @@ def test_refusals_of_the_kernel_are_told_apart(machine: Machine, said: str, log:
     with pytest.raises(AirgapError, match=remedy) as raised:
         converge(machine)
     assert "an old line" not in str(raised.value)
-    assert log.rpartition("] ")[2] in str(raised.value)
+    assert all(part.strip() in str(raised.value) for part in log.rpartition("] ")[2].splitlines())
 
 
 def test_a_driver_that_is_refused_after_the_old_one_went_names_what_waits(machine: Machine) -> None:

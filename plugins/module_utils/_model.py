@@ -9,10 +9,12 @@ import os
 from typing import Any, Iterable
 
 from ansible_collections.airgap.inference.plugins.module_utils import (
+    _gguf_header,
     _model_architectures,
     _model_attention,
     _model_context,
     _model_defaults,
+    _model_gguf,
     _model_layers,
     _model_papers,
     _model_parameters,
@@ -52,6 +54,8 @@ _WIDE_EXPERTS = (
     "llama4",
 )
 
+_LAYERS_UNKNOWN = "what its layers keep for a token: the configuration states it in no form that is known here"
+
 
 def read(directory: str, complete: bool = True) -> dict[str, Any]:
     """Describe the model in a directory; one that holds only a config.json has everything but its weights.
@@ -61,25 +65,53 @@ def read(directory: str, complete: bool = True) -> dict[str, Any]:
     if not os.path.isdir(directory):
         raise AirgapError(f"{directory} is not a directory on this host, so it holds no model")
     path = os.path.join(directory, CONFIG)
+    parts = _gguf_header.files(directory)
+    if parts and (not os.path.lexists(path) or not _safetensors.present(directory)):
+        return _read_gguf(directory, parts, complete)
     if not os.path.lexists(path):
         raise AirgapError(
             f"{directory} holds no {CONFIG}: it is not a model directory, or the model was not fetched completely"
         )
     config = read_object(path, MAX_CONFIG)
     model = describe(_model_papers.with_quantization(directory, config), path)
-    tensors = _safetensors.read(directory, complete)
-    model["weights"] = _weights(tensors, model["quantization"]) if tensors.files else None
+    weights = _safetensors.read(directory, complete)
+    model["weights"] = _weights(weights, model["quantization"]) if weights.files else None
     model["format"] = "safetensors" if model["weights"] else None
     if model["dtype"] is None:
-        model["dtype"] = _stored_dtype(tensors.bytes_by_dtype)
+        model["dtype"] = _stored_dtype(weights.bytes_by_dtype)
         model["engine_dtype"] = _engine_dtype(model["dtype"])
     model.update(_model_papers.describe(directory))
     return model
 
 
-def describe(config: dict[str, Any], path: str) -> dict[str, Any]:
-    """What the configuration says; every known spelling of a value is read, and none is guessed."""
-    text = _model_defaults.complete(_text_config(config, path))
+def tensors(directory: str) -> dict[str, _safetensors.Tensor]:
+    """Every tensor of the model's weights, for those who need to know which of them is divided."""
+    parts = _gguf_header.files(directory)
+    if parts and not _safetensors.present(directory):
+        return _gguf_header.read(directory, parts, False)[1].tensors
+    return _safetensors.read(directory, False).tensors
+
+
+def _read_gguf(directory: str, parts: list[str], complete: bool) -> dict[str, Any]:
+    metadata, weights = _gguf_header.read(directory, parts, complete)
+    path = os.path.join(directory, parts[0])
+    model = describe(_model_gguf.config(metadata, weights, path), path, complete=False)
+    model.update(_model_papers.describe(directory))
+    model.update({key: value for key, value in _model_gguf.describe(metadata).items() if value is not None})
+    model["weights"] = {**_safetensors.summary(weights), "parameters": weights.elements}
+    model.update(format="gguf", known_architecture=None)
+    model["unknown"] = [
+        f"whether the engine loads GGUF: {_model_quantization.ENGINE} does not, llama.cpp and its like do"
+    ]
+    if model["attention"] is None:
+        model["unknown"].append(_LAYERS_UNKNOWN)
+    return model
+
+
+def describe(config: dict[str, Any], path: str, complete: bool = True) -> dict[str, Any]:
+    """What the configuration says, completed as its class does; every known spelling of a value is read, and none is guessed."""
+    stated = _text_config(config, path)
+    text = _model_defaults.complete(stated) if complete else stated
     architecture = _architecture(config, path)
     heads = _model_attention.heads(text, path)
     if heads is None:
@@ -163,7 +195,7 @@ def _unknown(model: dict[str, Any]) -> list[str]:
     if model["known_architecture"] is None:
         unknown.append("the configuration names no architecture")
     if model["attention"] is None:
-        unknown.append("what its layers keep for a token: the configuration states it in no form that is known here")
+        unknown.append(_LAYERS_UNKNOWN)
     quantization = model["quantization"]
     if quantization and not quantization["engine_support"]:
         unknown.append(

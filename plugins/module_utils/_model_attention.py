@@ -162,12 +162,12 @@ def _other(text: dict[str, Any], kind: str, path: str) -> dict[str, Any]:
     elif isinstance(text.get("attention_other_setting"), dict) and kind == kinds.SLIDING:
         setting = text["attention_other_setting"]
         if setting.get("attention_type") == "sliding_attention":
-            size = values.number(setting, ("head_dim",), path)
+            own_size = values.number(setting, ("head_dim",), path)
             other = {
                 "heads": values.number(setting, ("num_attention_heads",), path),
                 "kv_heads": values.number(setting, ("num_attention_groups",), path),
-                "head_size": size,
-                "v_head_size": size,
+                "head_size": own_size,
+                "v_head_size": own_size,
             }
     return {key: value for key, value in other.items() if value}
 

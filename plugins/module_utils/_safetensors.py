@@ -58,21 +58,26 @@ class Weights(NamedTuple):
     tensors: dict[str, Tensor]
 
 
+def present(directory: str) -> bool:
+    """Whether the directory holds such weights, or an index of them."""
+    return any(name.endswith(".safetensors") or name == INDEX for name in os.listdir(directory))
+
+
 def read(directory: str, complete: bool = True) -> Weights:
     """The headers of all weights. Every shard that the index names must be whole, and there unless the model need not be complete."""
-    present = sorted(name for name in os.listdir(directory) if name.endswith(".safetensors"))
+    there = sorted(name for name in os.listdir(directory) if name.endswith(".safetensors"))
     expected = _index(directory)
-    files = sorted(expected) if expected else present
-    missing = [name for name in files if name not in set(present)]
+    files = sorted(expected) if expected else there
+    missing = [name for name in files if name not in set(there)]
     if missing and complete:
         raise AirgapError(
             f"{directory} lacks {len(missing)} of the {len(files)} weight files that its {INDEX} names: {_some(missing)}. Fetch the model again"
         )
-    there = [name for name in files if name not in set(missing)]
+    whole = [name for name in files if name not in set(missing)]
     elements = 0
     by_dtype: dict[str, int] = {}
     tensors: dict[str, Tensor] = {}
-    for name, header in zip(there, _headers([os.path.join(directory, name) for name in there])):
+    for name, header in zip(whole, _headers([os.path.join(directory, name) for name in whole])):
         lost = expected.get(name, set()) - set(header.tensors)
         if lost:
             raise AirgapError(
@@ -83,7 +88,7 @@ def read(directory: str, complete: bool = True) -> Weights:
         tensors.update(header.tensors)
         for dtype, size in header.bytes_by_dtype.items():
             by_dtype[dtype] = by_dtype.get(dtype, 0) + size
-    return Weights(files, [name for name in present if name not in set(files)], missing, elements, by_dtype, tensors)
+    return Weights(files, [name for name in there if name not in set(files)], missing, elements, by_dtype, tensors)
 
 
 def summary(weights: Weights) -> dict[str, Any]:

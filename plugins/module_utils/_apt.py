@@ -89,14 +89,20 @@ class Step(NamedTuple):
     after: str | None
 
 
-def wanted_files(repository: Repository) -> dict[str, str | None]:
-    """The files that lead apt to the depot: path and content, or None where a file must not be."""
-    key = repository.key.strip() + "\n"
+def armoured(key: str) -> str:
+    """The key as the package manager reads it from a file."""
+    key = key.strip() + "\n"
     if "BEGIN PGP PUBLIC KEY BLOCK" not in key:
         raise AirgapError(
             "repository.key is not an ASCII-armoured OpenPGP public key (no 'BEGIN PGP PUBLIC KEY BLOCK' in it). "
             "Give the text of the bundle's archive-key.asc."
         )
+    return key
+
+
+def wanted_files(repository: Repository) -> dict[str, str | None]:
+    """The files that lead apt to the depot: path and content, or None where a file must not be."""
+    key = armoured(repository.key)
     source = "\n".join(
         (
             "# " + HEADER,
@@ -222,10 +228,13 @@ def to_hold(names: Sequence[str], installed: dict[str, Installed], steps: Sequen
     return [name for name in names if name not in installed or not installed[name].held]
 
 
-def package_diff(changed: Sequence[dict[str, str | None]], held: Sequence[str]) -> dict[str, str]:
+def package_diff(
+    changed: Sequence[dict[str, str | None]], held: Sequence[str], streams: Sequence[str] = ()
+) -> dict[str, str]:
     """Packages in the form that Ansible shows as a difference."""
     before = [f"{change['name']} {change['before']}\n" for change in changed if change["before"]]
     after = [f"{change['name']} {change['after']}\n" for change in changed] + [f"{name} held\n" for name in held]
+    after += [f"{stream} enabled\n" for stream in streams]
     return {
         "before_header": "packages",
         "after_header": "packages",
@@ -242,10 +251,7 @@ def explain(doing: str, repository: Repository, output: str) -> str:
         versioned = "{}={}".format(match.group("versioned"), match.group("version"))
         missing.append(match.group("name") or match.group("bare") or versioned)
     if missing:
-        return (
-            "{}: not in the bundle's packages at {}. Check the spelling; to carry it, add it to bundle_extra_packages "
-            "on the connected side, stage, and import the new bundle."
-        ).format(", ".join(missing), where)
+        return not_carried(missing, where)
     # apt says why a download failed in an indented line below the "Err:" line that names it, and then says less again.
     lines = [" ".join(found.split()) for found in _REASON.findall(output)]
     if any(line.startswith("Err:") for line in lines):
@@ -256,6 +262,27 @@ def explain(doing: str, repository: Repository, output: str) -> str:
         reason = "unmet dependencies: {}. {}".format(" ".join(unmet.split()), reason)
     hints = [hint for symptom, hint in _HINTS.items() if symptom in output]
     return " ".join([f"apt-get could not {doing} from {where}: {reason}", *hints])
+
+
+def not_carried(names: Sequence[str], where: str) -> str:
+    return (
+        f"{', '.join(names)}: not in the bundle's packages at {where}. Check the spelling; to carry it, add it to "
+        "bundle_extra_packages on the connected side, stage, and import the new bundle."
+    )
+
+
+def to_enable(modules: Sequence[str]) -> list[str]:
+    """Module streams are a thing of dnf."""
+    if modules:
+        raise AirgapError(f"modules is {', '.join(modules)}, but this host has apt, which knows no module streams.")
+    return []
+
+
+def manager(
+    run: Run, repository: Repository, lock_timeout: int, private: str | None, _modules: Sequence[str], _scratch: str
+) -> Apt:
+    """By the same arguments as that of dnf."""
+    return Apt(run, repository, lock_timeout, private)
 
 
 class Apt:

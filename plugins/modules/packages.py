@@ -14,12 +14,16 @@ description:
   - Only that repository is read and resolved against. The host's other sources stay configured as they are,
     and are neither asked nor used, since they cannot be reached beyond the gap.
   - Recommended packages are not installed, nothing is ever removed, and a package that somebody else holds is not changed;
-    where apt would do so, the module fails and names the packages.
-  - Check mode asks the depot with a private index and lets apt simulate, so it is right on a host that has never seen the depot.
+    where the package manager would do so, the module fails and names the packages.
+  - Check mode asks the depot with a private index and lets the package manager simulate, so it is right on a host that has never seen
+    the depot.
+  - On a host with C(apt-get) it works with that, elsewhere with C(dnf). With dnf, the signature of the repository's metadata is checked,
+    which has the digest of every package; plugins of dnf take no part.
 author:
   - airgap.inference contributors (@airgap-inference)
 requirements:
-  - apt 2.0 or newer on the target
+  - apt 2.0 or newer, or dnf 4, on the target
+  - the package C(python3-dnf-plugin-versionlock) on the target for O(hold) with dnf; it may be among O(packages)
 attributes:
   check_mode:
     description: Can run in check mode and say truthfully what would change, without changing it.
@@ -33,7 +37,7 @@ attributes:
   platform:
     description: Systems that the module runs on.
     support: full
-    platforms: debian
+    platforms: debian, rhel
 options:
   repository:
     description: The depot's repository.
@@ -45,11 +49,11 @@ options:
         type: str
         required: true
       suite:
-        description: The suite below C(dists/).
+        description: The suite below C(dists/). A dnf repository has none.
         type: str
         default: airgap
       component:
-        description: The component of the suite.
+        description: The component of the suite. A dnf repository has none.
         type: str
         default: main
       key:
@@ -70,6 +74,7 @@ options:
     description:
       - Names of packages, or C(name=version).
       - The version may be a shell pattern as apt takes it, such as C(580.95.05-*). What is installed and fits it stays as it is.
+      - With dnf, C(name-version) and the other ways in which it takes names are understood as well.
     type: list
     elements: str
     default: []
@@ -82,8 +87,17 @@ options:
     default: present
   hold:
     description:
-      - Names of packages that only this module may change from now on (C(apt-mark hold)). They must be installed, or in O(packages).
+      - Names of packages that only this module may change from now on (C(apt-mark hold), C(dnf versionlock add)). They must be
+        installed, or in O(packages).
       - A package that is left out of a later list stays held.
+    type: list
+    elements: str
+    default: []
+  modules:
+    description:
+      - Module streams to enable before, as C(name:stream); only with dnf. Another stream of the module is switched from.
+      - A bundle makes the streams that its target states the defaults of its repository, so that this is needed only where the host
+        has another stream enabled.
     type: list
     elements: str
     default: []
@@ -107,6 +121,14 @@ EXAMPLES = r"""
     repository: "{{ airgap_repository }}"
     packages: [nvidia-open-kernel-dkms, nvidia-smi]
     hold: [nvidia-open-kernel-dkms, nvidia-smi]
+    state: latest
+
+- name: The same on Rocky Linux 9
+  airgap.inference.packages:
+    repository: "{{ airgap_repository }}"
+    modules: ["nvidia-driver:580-open"]
+    packages: [nvidia-driver-cuda, kmod-nvidia-open-dkms, python3-dnf-plugin-versionlock]
+    hold: [nvidia-driver-cuda, kmod-nvidia-open-dkms]
     state: latest
 """
 
@@ -133,6 +155,11 @@ held:
   returned: success
   type: list
   elements: str
+modules:
+  description: Module streams that were newly enabled.
+  returned: success
+  type: list
+  elements: str
 files:
   description: Files that were written or removed.
   returned: success
@@ -144,10 +171,11 @@ files:
 import os
 import shutil
 import tempfile
+from types import ModuleType
 from typing import Any, Sequence
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.airgap.inference.plugins.module_utils import _apt
+from ansible_collections.airgap.inference.plugins.module_utils import _apt, _dnf
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 
 
@@ -171,41 +199,50 @@ def write(module: AnsibleModule, path: str, content: str | None) -> None:
     module.atomic_move(temporary, path)
 
 
-def converge(module: AnsibleModule, run: _apt.Run, private: str | None) -> dict[str, Any]:
+def converge(module: AnsibleModule, run: _apt.Run, backend: ModuleType, private: str | None) -> dict[str, Any]:
     params = module.params
     repository = _apt.Repository(**params["repository"])
-    wanted = _apt.wanted_files(repository)
+    wanted = backend.wanted_files(repository)
     present = {path: read(path) for path in wanted}
     files = sorted(path for path in wanted if wanted[path] != present[path])
+    streams = backend.to_enable(params["modules"])
     if not private:
         for path in files:
             write(module, path, wanted[path])
 
-    installed = _apt.installed_packages(run)
-    ask = _apt.lacking(params["packages"], installed, params["state"])
+    installed = backend.installed_packages(run)
+    ask = backend.lacking(params["packages"], installed, params["state"])
     steps: list[_apt.Step] = []
-    if ask or files:
-        apt = _apt.Apt(run, repository, params["lock_timeout"], private)
-        apt.update()
-        steps = apt.simulate(ask) if ask else []
-        reason = _apt.refusal(steps, installed, params["hold"])
+    if ask or files or streams:
+        manager = backend.manager(run, repository, params["lock_timeout"], private, streams, private or module.tmpdir)
+        manager.update()
+        steps = manager.simulate(ask) if ask or streams else []
+        reason = backend.refusal(steps, installed, params["hold"])
         if reason:
             raise AirgapError(reason)
-        if steps and not private:
-            apt.install(ask)
-    held = _apt.to_hold(params["hold"], installed, steps)
+    held = backend.to_hold(params["hold"], installed, steps)
+    if (steps or streams) and not private:
+        manager.install(ask)
     if params["hold"] and not private:
-        # apt releases a hold when it changes the package.
-        _apt.hold(run, _apt.to_hold(params["hold"], _apt.installed_packages(run) if steps else installed, steps))
+        # apt releases a hold when it changes the package, and a lock of dnf is on the version before.
+        after = backend.installed_packages(run) if steps else installed
+        backend.hold(run, backend.to_hold(params["hold"], after, steps))
 
-    changes = _apt.changes(steps, installed)
+    changes = backend.changes(steps, installed)
     diff = [
         {"before_header": path, "after_header": path, "before": present[path] or "", "after": wanted[path] or ""}
         for path in files
     ]
-    if changes or held:
-        diff.append(_apt.package_diff(changes, held))
-    return {"changed": bool(files or steps or held), "files": files, "packages": changes, "held": held, "diff": diff}
+    if changes or held or streams:
+        diff.append(_apt.package_diff(changes, held, streams))
+    return {
+        "changed": bool(files or steps or held or streams),
+        "files": files,
+        "packages": changes,
+        "held": held,
+        "modules": streams,
+        "diff": diff,
+    }
 
 
 def main() -> None:
@@ -226,6 +263,7 @@ def main() -> None:
             "packages": {"type": "list", "elements": "str", "default": []},
             "state": {"type": "str", "choices": ["present", "latest"], "default": "present"},
             "hold": {"type": "list", "elements": "str", "default": []},
+            "modules": {"type": "list", "elements": "str", "default": []},
             "lock_timeout": {"type": "int", "default": 60},
         },
         supports_check_mode=True,
@@ -235,13 +273,14 @@ def main() -> None:
         rc, out, err = module.run_command(list(command), environ_update=environment)
         return rc, out, err
 
-    if not module.get_bin_path("apt-get"):
+    backend = _apt if module.get_bin_path("apt-get") else _dnf
+    if backend is _dnf and not module.get_bin_path("dnf"):
         module.fail_json(
-            msg="There is no apt-get on this host. This module supports the Debian family (Debian, Ubuntu); hosts with dnf are not supported yet."
+            msg="There is neither apt-get nor dnf on this host; this module knows no other package manager."
         )
     private = tempfile.mkdtemp(prefix="airgap-packages-", dir=module.tmpdir) if module.check_mode else None
     try:
-        result = converge(module, run, private)
+        result = converge(module, run, backend, private)
     except AirgapError as error:
         module.fail_json(msg=str(error))
     finally:

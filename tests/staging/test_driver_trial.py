@@ -5,69 +5,21 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import ansible.module_utils
 import pytest
 from ansible_collections.airgap.inference.plugins.module_utils import _throwaway_root
 from drivers_room import RELEASE, TOOLS, debian, lab_cache, publish
+from host_room import Host, changed, lend
 from test_rehearse_packages import newest_kernel
 
 pytestmark = pytest.mark.skipif(
     not all(map(shutil.which, TOOLS)), reason="needs mmdebstrap, dpkg-deb, apt-ftparchive and gpg"
 )
-
-PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
-COLLECTION = "ansible_collections/airgap/inference/plugins"
-LENT = _throwaway_root.LENT
-# What package managers themselves keep, and what is remade at need.
-_KEPT = r"^/(proc|dev|sys|tmp|run|root|airgap)(/|$)|^/var/(cache|log|lib/(dpkg|apt))(/|$)|^/etc/ld\.so\.cache$|/__pycache__(/|$)"
-
-
-class Host:
-    """A Debian 12 that was only just installed, with Python and without a network; it sees the bundle's packages."""
-
-    def __init__(self, copy: _throwaway_root.Copy, key: str) -> None:
-        self.copy = copy
-        self._key = key
-
-    def run(self, *argv: str) -> str:
-        done = self.copy.run(list(argv))
-        assert done.rc == 0, f"{argv}: {done.stdout!r}{done.stderr}"
-        return done.stdout.decode()
-
-    def call(self, module: str, check: bool = False, **arguments: Any) -> dict[str, Any]:
-        given = {
-            "repository": {"url": f"file:{LENT}/packages", "key": self._key},
-            **arguments,
-            **{"_ansible_check_mode": check, "_ansible_remote_tmp": "/tmp", "_ansible_keep_remote_files": False},
-        }
-        program = (
-            "from ansible.module_utils import basic; basic._ANSIBLE_PROFILE = 'legacy'; import runpy; "
-            f"runpy.run_module('ansible_collections.airgap.inference.plugins.modules.{module}', run_name='__main__')"
-        )
-        python = ["env", f"PYTHONPATH={LENT}/python", "PYTHONDONTWRITEBYTECODE=1", "python3", "-c", program]
-        done = self.copy.run(python, stdin=json.dumps({"ANSIBLE_MODULE_ARGS": given}).encode())
-        assert "Traceback" not in done.stderr, done.stderr
-        result: dict[str, Any] = json.loads(done.stdout)
-        return result
-
-    def state(self) -> list[str]:
-        """The packages that are there, and every file that is not a package manager's own."""
-        packages = self.run("dpkg-query", "-W", "-f", "${Package} ${Version} ${db:Status-Abbrev}\n").splitlines()
-        # How large a directory is depends on its history.
-        find = ["find", "/", "-xdev", "(", "-type", "d", "-printf", "%p %y\n", ")", "-o", "-printf", "%p %y %s\n"]
-        files = self.run(*find).splitlines()
-        return packages + [line for line in files if not re.search(_KEPT, line.split(" ")[0])]
-
-
-def changed(before: list[str], after: list[str]) -> list[str]:
-    return sorted(set(before) ^ set(after))
 
 
 @pytest.fixture(name="bundle", scope="module")
@@ -80,24 +32,16 @@ def fixture_bundle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str,
     assert "failed" not in collected, collected["msg"]
     # Rehearsing makes the empty root.
     assert "failed" not in room.rehearse("python3", groups=[{"name": "python", "packages": ["python3"]}])
-    shutil.copytree(Path(ansible.module_utils.__file__).parent, lent / "python/ansible/module_utils")
-    (lent / "python/ansible/__init__.py").touch()
-    shutil.copy(Path(ansible.module_utils.__file__).parents[1] / "release.py", lent / "python/ansible")
-    for part in ("modules", "module_utils"):
-        shutil.copytree(PLUGINS / part, lent / "python" / COLLECTION / part)
+    lend(lent)
     (base,) = (room.cache / "roots").glob("*/system")
     return lent, str(base), kernel
 
 
 @pytest.fixture(name="host")
-def fixture_host(bundle: tuple[Path, str, str], tmp_path: Path) -> Iterator[Host]:
+def fixture_host(bundle: tuple[Path, str, str]) -> Iterator[Host]:
     lent, base, _kernel = bundle
     with _throwaway_root.Copy(base, str(lent), str(Path(base).parent)) as copy:
-        host = Host(copy, (lent / "packages/archive-key.asc").read_text())
-        host.run("sh", "-c", f"sed -i s,file:{LENT}$,file:{LENT}/packages,g /etc/apt/sources.list.d/*; "
-                 f"sed -i s,{LENT}/archive-key,{LENT}/packages/archive-key, /etc/apt/sources.list.d/*; apt-get -q update && "
-                 "apt-get -q -y --no-install-recommends install python3")  # fmt: skip
-        yield host
+        yield Host(copy, lent)
 
 
 def test_check_mode_says_what_a_trial_needs_and_changes_nothing(host: Host, bundle: tuple[Path, str, str]) -> None:

@@ -26,7 +26,7 @@ MAX_NAME = 65_535
 MAX_TEXT = 16 * 1024 * 1024
 MAX_DIMENSIONS = 4
 # Tokens, their types and merges of the largest vocabularies are well below; a damaged file would claim them for minutes.
-MAX_TEXTS = 2_000_000
+MAX_TEXTS = 1_000_000
 # Longer arrays belong to the tokenizer; of those only the length is kept.
 _KEPT = 4096
 _PART = re.compile(r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<parts>\d{5})\.gguf\Z")
@@ -162,6 +162,18 @@ class _Source:
                 f"{self.path} has a header of more than the {MAX_HEADER} bytes that are read: it is damaged"
             )
 
+    def skip_texts(self, count: int) -> None:
+        """As text(), a million times a second."""
+        read, position, limit = self.file.read, self.position, min(self.size, MAX_HEADER)
+        for _text in range(count):
+            length = int.from_bytes(read(8), "little")
+            position += 8 + length
+            if position > limit:
+                self.claim(position - self.position)
+            if length:
+                read(length)
+        self.position = position
+
     def number(self, form: str) -> Any:
         return struct.unpack(f"<{form}", self.take(struct.calcsize(f"<{form}")))[0]
 
@@ -203,8 +215,7 @@ def _value(source: _Source, kind: int, key: str) -> Any:
             f"{source.path} claims {source.texts} texts; no model has more than {MAX_TEXTS}. It is damaged"
         )
     texts = [source.text(MAX_TEXT) for _text in range(min(count, _KEPT))]
-    for _text in range(count - len(texts)):
-        source.skip(source.bounded("Q", MAX_TEXT, "bytes of a text"))
+    source.skip_texts(count - len(texts))
     return texts if count <= _KEPT else Length(count)
 
 

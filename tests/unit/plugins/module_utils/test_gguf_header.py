@@ -181,14 +181,14 @@ def test_a_broken_file(tmp_path: pathlib.Path, content: bytes, message: str) -> 
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
 
 
-def test_the_longest_vocabulary_that_is_read_costs_seconds_at_most(tmp_path: pathlib.Path) -> None:
+def test_the_longest_vocabulary_that_is_read_costs_a_second_at_most(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "m.gguf"
     path.write_bytes(head(pairs=1) + pair(b"k", 9, struct.pack("<IQ", 8, _gguf_header.MAX_TEXTS)))
     with open(path, "ab") as file:
         file.truncate(2**34)
     started = time.monotonic()
     assert _gguf_header.read_header(str(path)).metadata == {"k": _gguf_header.MAX_TEXTS}
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 1
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ class Layers(NamedTuple):
     """Equal layers on one rank: a block of one layer holds `block` tokens in `page` bytes."""
 
     kind: str
-    count: int
+    layers: int
     block: int
     page: int
     window: int | None = None
@@ -103,8 +103,8 @@ def plan(layers: Sequence[Layers], in_flight: int, pipeline: int = 1, states: in
     pipeline: stages; the fullest of them decides, since all get the same number of blocks.
     states: what a request keeps of each state layer, 2 with prefix caching and 1 without.
     """
-    layers = [part for part in layers if part.count > 0]
-    per_token = sum(_ceil(part.count, pipeline) * part.page // part.block for part in layers if part.kind != STATE)
+    layers = [part for part in layers if part.layers > 0]
+    per_token = sum(_ceil(part.layers, pipeline) * part.page // part.block for part in layers if part.kind != STATE)
     if any(part.kind == CHUNKED for part in layers):
         # vLLM switches its hybrid manager off for chunked attention (VllmConfig, "latency regression").
         layers = _promoted(layers)
@@ -187,13 +187,13 @@ def _promoted(layers: list[Layers]) -> list[Layers]:
 
 def _groups(layers: Sequence[Layers], pipeline: int) -> tuple[list[Group], int]:
     if _uniform(layers):
-        page = sum(_ceil(part.count, pipeline) * part.page for part in layers)
+        page = sum(_ceil(part.layers, pipeline) * part.page for part in layers)
         first = layers[0]
         return [Group(first.kind, first.block, page, first.window)], page
     buckets: dict[tuple[str, int, int, int | None], int] = {}
     for part in _same_page(layers):
         key = (part.kind, part.block, part.page, part.window)
-        buckets[key] = buckets.get(key, 0) + part.count
+        buckets[key] = buckets.get(key, 0) + part.layers
     size = min(buckets.values())
     # Padding a little is better than twice as many groups.
     if max(buckets.values()) < size * 1.5:

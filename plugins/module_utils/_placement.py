@@ -250,7 +250,8 @@ def _memory(
     figures: dict[str, Any] = dict.fromkeys(
         (
             "weights_bytes_per_gpu", "activation_bytes_per_gpu", "graph_bytes_per_gpu", "library_bytes_per_gpu", "kv_cache_memory_bytes",
-            "kv_cache_bytes_per_token", "kv_cache_tokens", "max_concurrency", "largest_max_model_len", "margin_bytes", "block_size",
+            "kv_cache_bytes_per_token", "kv_cache_tokens", "max_concurrency", "largest_max_model_len", "safe_max_model_len", "margin_bytes",
+            "block_size",
         )
     )  # fmt: skip
     figures["weights_estimated"] = False
@@ -261,7 +262,7 @@ def _memory(
     for gpu in chosen:
         if not gpu.get("memory_mib"):
             named = _placement_host.named(gpu)
-            findings.append(Finding(UNKNOWN, "memory", f"{named} states no memory of its own (memory_mib)"))
+            findings.append(Finding(UNKNOWN, "gpu_memory", f"{named} states no memory of its own (memory_mib)"))
     batch = _batch(case, chosen, memory, length)
     plan = None
     try:
@@ -303,42 +304,34 @@ def _memory(
     figures["kv_cache_tokens"] = plan.tokens(available, length)
     figures["max_concurrency"] = round(plan.concurrency(available, length), 4)
     limit = int(model.get("context_length_max") or model.get("context_length") or length)
+    slack = 0.0 if settings.kv_cache_bytes is not None else slack
     figures["largest_max_model_len"] = plan.longest(available, max(limit, length))
+    figures["safe_max_model_len"] = plan.longest(available - int(slack), max(limit, length))
     if plan.groups:
-        margin = available - plan.needed(length)
-        figures["margin_bytes"] = margin
-        exact = settings.kv_cache_bytes is not None
-        _room(margin, slack, exact, available, plan, length, figures, findings)
+        figures["margin_bytes"] = available - plan.needed(length)
+        if available > 0:
+            _room(figures, length, slack, plan, findings)
     return figures
 
 
-def _room(
-    margin: int,
-    slack: float,
-    exact: bool,
-    available: int,
-    plan: _kv_cache.Plan,
-    length: int,
-    figures: dict[str, Any],
-    findings: list[Finding],
-) -> None:
+def _room(figures: Mapping[str, Any], length: int, slack: float, plan: _kv_cache.Plan, findings: list[Finding]) -> None:
     """Whether one request of the full length fits, which vLLM asks for."""
     gib = _placement_host.gib
+    margin = figures["margin_bytes"]
     if margin < 0:
-        longest = figures["largest_max_model_len"]
         findings.append(
             Finding(
                 REFUSED,
-                "kv_cache",
-                f"one request of max_model_len {length} needs {gib(plan.needed(length))} of KV cache on each GPU, and {gib(max(0, available))} are "
-                + (f"set aside; the longest that fits is {longest}" if available > 0 else "left: nothing fits"),
+                "memory",
+                f"one request of max_model_len {length} needs {gib(plan.needed(length))} of KV cache on each GPU, and "
+                f"{gib(figures['kv_cache_memory_bytes'])} are there; the longest that fits is {figures['largest_max_model_len']}",
             )
         )
-    elif not exact and margin < slack:
+    elif margin < slack:
         findings.append(
             Finding(
                 TIGHT,
-                "kv_cache",
+                "memory",
                 f"{gib(margin)} of KV cache are left on each GPU beyond one request of max_model_len {length}, less than the "
                 f"{gib(int(slack))} by which this estimate may be off",
             )
@@ -362,7 +355,7 @@ def _available(
             findings.append(
                 Finding(
                     REFUSED,
-                    "kv_cache_bytes",
+                    "memory",
                     f"weights of {gib(weights)}, a reserve of {gib(reserve)} and the stated KV cache of {gib(fixed)} are {gib(short)} more than "
                     f"the {gib(memory)} that each GPU has",
                     [({"kv_cache_bytes": fixed - short}, 2)] if fixed > short else [],

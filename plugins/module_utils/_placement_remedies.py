@@ -53,7 +53,7 @@ def remedies(case: Case, outcome: Outcome) -> Iterator[Remedy]:
             worked.append((cost, len(worked), Remedy(change, _told(case, change, answer))))
     for _cost, _order, remedy in sorted(worked, key=lambda entry: entry[:2])[:_MOST]:
         yield remedy
-    if not worked and _topics(outcome, REFUSED) & {"memory", "kv_cache"}:
+    if not worked and "memory" in _topics(outcome, REFUSED):
         yield from _other_hardware(case, outcome)
 
 
@@ -65,7 +65,7 @@ def _candidates(case: Case, outcome: Outcome) -> Iterator[tuple[dict[str, Any], 
     topics = _topics(outcome, REFUSED) | _topics(outcome, TIGHT)
     if topics & {"tensor_parallel_size", "pipeline_parallel_size", "gpus"}:
         yield from _splits(case, 2)
-    if not topics & {"memory", "kv_cache"}:
+    if "memory" not in topics:
         return
     if settings.device == _placement.CUDA and settings.kv_cache_bytes is None:
         if settings.gpu_memory_utilization < _HIGHEST_UTILIZATION:
@@ -85,12 +85,12 @@ def _candidates(case: Case, outcome: Outcome) -> Iterator[tuple[dict[str, Any], 
 
 
 def _shorter(outcome: Outcome) -> Iterator[tuple[dict[str, Any], int]]:
-    """A length that fits, with room for what the estimate may be off; half the length asked for is a large change."""
-    longest, asked = outcome.figures["largest_max_model_len"], outcome.figures["max_model_len"]
-    for length in (longest, (longest or 0) * 9 // 10, (longest or 0) // 2):
-        rounded = length // 256 * 256 if length else 0
-        if _SMALLEST_LENGTH <= rounded < asked:
-            yield {"max_model_len": rounded}, 3 if rounded * 2 >= asked else 7
+    """The longest that surely fits, and the longest that should; less than half of what was asked for is a large change."""
+    figures = outcome.figures
+    for length in (figures["safe_max_model_len"], figures["largest_max_model_len"]):
+        rounded = (length or 0) // 256 * 256
+        if _SMALLEST_LENGTH <= rounded < figures["max_model_len"]:
+            yield {"max_model_len": rounded}, 3 if rounded * 2 >= figures["max_model_len"] else 7
 
 
 def _splits(case: Case, cost: int) -> Iterator[tuple[dict[str, Any], int]]:
@@ -110,32 +110,42 @@ def _splits(case: Case, cost: int) -> Iterator[tuple[dict[str, Any], int]]:
 
 
 def _other_hardware(case: Case, outcome: Outcome) -> Iterator[Remedy]:
-    """The least memory of a GPU with which it would fit, by asking for every size in between."""
+    """The least memory of a GPU with which it would fit, and how many more of the same GPUs, by asking for them."""
     settings = case.settings
     if settings.device != _placement.CUDA or outcome.figures["weights_bytes_per_gpu"] is None:
         return
     number = settings.tensor_parallel_size * settings.pipeline_parallel_size * settings.data_parallel_size
     sample = dict(case.gpus[0]) if case.gpus else {}
 
-    def works(memory: int) -> bool:
-        gpus = [{**sample, "index": index, "memory_mib": memory, "memory_used_mib": 0} for index in range(number)]
-        answer = _placement.evaluate(case._replace(gpus=gpus))
-        return not _topics(answer, REFUSED) & {"memory", "kv_cache"}
+    def works(gpus: int, memory: int | None, **change: int) -> bool:
+        larger = {} if memory is None else {"memory_mib": memory}
+        copies = [
+            {**sample, **larger, "index": index, "memory_used_mib": 0, "promised_to": None} for index in range(gpus)
+        ]
+        answer = _placement.evaluate(case._replace(gpus=copies, settings=settings._replace(**change)))
+        return not _topics(answer, REFUSED) & {"memory", "tensor_parallel_size"}
 
+    ways = []
+    for size in case.model["tensor_parallel_sizes"]:
+        if size > number and works(
+            size, None, tensor_parallel_size=size, pipeline_parallel_size=1, data_parallel_size=1
+        ):
+            ways.append(f"{size} such GPUs with tensor_parallel_size {size}")
+            break
     low, high = 1, _LARGEST_GPU_MIB
-    if not works(high):
-        return
-    while high - low > 256:
-        middle = (low + high) // 2
-        if works(middle):
-            high = middle
-        else:
-            low = middle
-    many = "1 GPU" if number == 1 else f"{number} GPUs"
+    if works(number, high):
+        while high - low > 256:
+            middle = (low + high) // 2
+            if works(number, middle):
+                high = middle
+            else:
+                low = middle
+        ways.append(f"{'a GPU' if number == 1 else f'{number} GPUs'} of at least {-(-high // 1024)} GiB")
+    ways.append("a smaller or quantised model")
     yield Remedy(
         {},
-        f"No change of the settings helps on these GPUs: it needs {many} of at least {-(-high // 1024)} GiB, more GPUs "
-        f"(sizes that load: {', '.join(map(str, case.model['tensor_parallel_sizes']))}), or a smaller or quantised model",
+        f"No setting alone helps on these GPUs; for max_model_len {outcome.figures['max_model_len']} it takes {', '.join(ways[:-1])}"
+        f"{', or ' if ways[:-1] else ''}{ways[-1]}",
     )
 
 

@@ -29,7 +29,7 @@ _REPLICATED = re.compile(
 _ROW_BIAS = re.compile(
     r"(?:o_proj|out_proj|down_proj|dense_4h_to_h|c_proj|self_attention\.dense|attention\.dense|fc2|w2)\.bias\Z"
 )
-_KEY_VALUE = re.compile(r"(?<!q)[._](?:k_proj|v_proj|wk|wv|key|value)\.")
+_KEY_VALUE = re.compile(r"[._](?:k_proj|v_proj|wk|wv|key|value)\.")
 _FUSED = re.compile(r"(?:qkv_proj|query_key_value|Wqkv|wqkv|c_attn|qkv)\.")
 _HEAD = re.compile(r"(?:^|\.)(?:lm_head|embed_out|output)\.weight\Z")
 _EMBEDDING = re.compile(r"(?:embed_tokens|wte|word_embeddings|embed_in|tok_embeddings)\.weight\Z")
@@ -110,11 +110,11 @@ def _share(tensor: Tensor, shares: Shares) -> int:
     if _TOWER.search(name):
         return size if shares.tower_whole else -(-size // shares.ranks)
     if not shares.latent and shares.kv_heads < shares.ranks:
-        if _KEY_VALUE.search(name):
-            return size // shares.kv_heads
         if _FUSED.search(name):
             whole = shares.heads + 2 * shares.kv_heads
             return size * (shares.heads // shares.ranks + 2) // whole
+        if _KEY_VALUE.search(name):
+            return size // shares.kv_heads
     return -(-size // shares.ranks)
 
 

@@ -256,6 +256,10 @@ largest_max_model_len:
   description: The longest that fits, no longer than the model was made for.
   returned: success
   type: int
+safe_max_model_len:
+  description: The longest that fits even where the memory that activations take was estimated too small.
+  returned: success
+  type: int
 margin_bytes:
   description: What is left of the KV cache beyond one request of the full length and the block that the engine keeps back.
   returned: success

@@ -124,7 +124,8 @@ def describe(config: dict[str, Any], path: str, complete: bool = True) -> dict[s
     vision = _vision(config, path)
     context = _model_context.read(text, path)
     found = _model_quantization.find(config, text, path)
-    attention = _model_attention.groups(text, layers, path)
+    # What an encoder keeps for its decoder goes by rules of its own.
+    attention = None if config.get("is_encoder_decoder") is True else _model_attention.groups(text, layers, path)
     model: dict[str, Any] = {
         "architecture": architecture,
         "known_architecture": _model_architectures.known(architecture),
@@ -190,7 +191,11 @@ def _cached(attention: list[dict[str, Any]] | None) -> int | None:
 def _unknown(model: dict[str, Any]) -> list[str]:
     """What the answers leave open, in words for a person."""
     unknown = []
-    if model["known_architecture"] is False:
+    if _model_architectures.gone(model["architecture"]):
+        unknown.append(
+            f"the architecture {model['architecture']}: {_model_architectures.SOURCE} has it no more, older ones had"
+        )
+    elif model["known_architecture"] is False:
         unknown.append(f"the architecture {model['architecture']} is not among those of {_model_architectures.SOURCE}")
     if model["known_architecture"] is None:
         unknown.append("the configuration names no architecture")

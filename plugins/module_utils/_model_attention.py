@@ -42,6 +42,9 @@ def kv_heads(text: dict[str, Any], attention_heads: int, path: str) -> int:
         return values.number(text, ("multi_query_group_num",), path) or 1
     attention = text.get("attn_config")
     nested = values.number(attention, ("kv_n_heads",), f"{path}: attn_config") if isinstance(attention, dict) else None
+    blocks = _attention_of_blocks(text, values.LARGEST_LAYERS, attention_heads, None, path)
+    if blocks:
+        return int(blocks[0]["kv_heads"])
     return values.number(text, KV_HEADS, path) or nested or attention_heads
 
 
@@ -62,7 +65,9 @@ def groups(text: dict[str, Any], count: int | None, path: str) -> list[dict[str,
     """The layers, counted by what they are; None where the configuration does not say, or says it in an unknown way."""
     if not count:
         return None
-    each = _attention_of_blocks(text, count, path) or _attention(text, count, path)
+    all_heads = heads(text, path) or 0
+    size = head_size(text, all_heads, path)
+    each = _attention_of_blocks(text, count, all_heads, size, path) or _attention(text, count, path)
     if each is None:
         return None
     counted: list[dict[str, Any]] = []
@@ -88,7 +93,10 @@ def _attention(text: dict[str, Any], count: int, path: str) -> list[dict[str, An
     if found is None:
         return None
     # The last layers of Gemma 3n and 4 read what earlier ones keep: vllm/model_executor/models/gemma4.py, num_kv_shared_layers
-    own = count - (values.number(text, ("num_kv_shared_layers",), path) or 0)
+    if text.get("model_type") in kinds.ENCODERS:
+        own = 0
+    else:
+        own = count - (values.number(text, ("num_kv_shared_layers",), path) or 0)
     shapes = {kind: shape for kind in set(found) for shape in [_shapes(text, kind, path)]}
     sparse = _sparse_layers(text, path)
     each = []
@@ -243,22 +251,22 @@ def _state(text: dict[str, Any], kind: str, path: str) -> dict[str, Any] | None:
     }
 
 
-def _attention_of_blocks(text: dict[str, Any], limit: int, path: str) -> list[dict[str, Any]] | None:
+def _attention_of_blocks(
+    text: dict[str, Any], limit: int, count: int, size: int | None, path: str
+) -> list[dict[str, Any]] | None:
     """Nemotron of Llama: a setting for each block, and some without attention (vllm/model_executor/models/nemotron_nas.py)"""
     blocks = text.get("block_configs")
     if not isinstance(blocks, list) or not blocks or not isinstance(blocks[0], dict) or "attention" not in blocks[0]:
         return None
     each = []
-    count = heads(text, path) or 0
-    size = head_size(text, count, path)
     for block in blocks[:limit]:
         attention = block.get("attention") if isinstance(block, dict) else None
-        if (
-            not isinstance(attention, dict)
-            or attention.get("no_op") is True
-            or attention.get("replace_with_linear") is True
-        ):
+        if not isinstance(attention, dict) or attention.get("no_op") is True:
+            continue
+        if attention.get("replace_with_linear") is True:
             continue
         share = values.number(attention, ("n_heads_in_group",), f"{path}: block_configs")
+        if share and share > count:
+            raise AirgapError(f"{path}: block_configs: n_heads_in_group is {share} of {count} heads")
         each.append(_shape(kinds.FULL, None, count, count // share if share else count, size, size, None))
     return each

@@ -41,6 +41,8 @@ LATENT_TYPES = frozenset((
 ))  # fmt: skip
 # Mamba of the first and second kind, without any attention: vllm/model_executor/models/mamba.py and mamba2.py
 ATTENTION_FREE = frozenset(("mamba", "mamba2", "falcon_mamba"))
+# They read a whole text at once, and keep nothing of it: EncoderOnlyAttention in vllm/model_executor/models/bert.py, roberta.py, modernbert.py
+ENCODERS = frozenset(("bert", "roberta", "xlm-roberta", "camembert", "modernbert", "nomic_bert", "new", "gte"))
 # Their window is switched by use_sliding_window: transformers, configuration_qwen2.py and its like
 _SWITCHED = (
     "qwen2", "qwen2_moe", "qwen3", "qwen3_moe", "qwen2_vl", "qwen2_5_vl", "qwen2_vl_text", "qwen2_5_vl_text", "qwen2_audio", "qwen2_5_omni_text",

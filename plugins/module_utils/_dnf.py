@@ -349,6 +349,14 @@ class Dnf:
             said = explain(self._doing("install", packages), self._repository, out + "\n" + err)
             raise AirgapError(f"{said} Not there: {', '.join(absent)}." if absent else said)
 
+    def names(self, name: str) -> list[str]:
+        """What the depot has of a package, as name-version-release.architecture."""
+        form = "%{name}-%{version}-%{release}.%{arch}\n"
+        rc, out, err = self._dnf("repoquery", "--quiet", "--queryformat", form, name)
+        if rc != 0:
+            raise AirgapError(explain("read the metadata", self._repository, out + err))
+        return sorted({line.strip() for line in out.splitlines() if line.startswith(name)})
+
     def _doing(self, verb: str, packages: Sequence[str]) -> str:
         return f"{verb} {', '.join([*self._modules, *packages])}"
 

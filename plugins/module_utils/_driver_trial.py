@@ -18,13 +18,14 @@ import tempfile
 import time
 from typing import Any, Iterator, NamedTuple, Sequence
 
-from ansible_collections.airgap.inference.plugins.module_utils import _apt, _dkms
+from ansible_collections.airgap.inference.plugins.module_utils import _apt, _dkms, _dnf
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 
 LOGS = "/var/log/airgap"
 # Modules are built here: a temporary file system may be small, or forbid that programs on it are run.
 ROOM = "/var/lib/airgap"
 SOURCES = "/usr/src"
+DKMS = "/usr/sbin/dkms"
 
 _REMEDY = (
     "Choose another flavour (gpu_host_kernel_modules), branch (gpu_host_branch) or version (gpu_host_version) of the driver, or a "
@@ -74,6 +75,7 @@ def plan(
     """Ask apt what would change, and refuse what cannot be built; nothing is changed for it.
 
     wanted has packages, state, kernel, headers, and hold: the names that may be changed although they are held, or None.
+    (With dnf, also modules: the streams that are not enabled yet.)
     """
     installed = _apt.installed_packages(run)
     ask = _apt.lacking(wanted["packages"], installed, wanted["state"])
@@ -104,6 +106,33 @@ def plan(
     return Plan(changes, carriers, sources, tools, tool_steps, installed)
 
 
+def plan_with_dnf(
+    run: _apt.Run,
+    dnf: _dnf.Dnf,
+    repository: _apt.Repository,
+    wanted: dict[str, Any],
+    modules: str = "/lib/modules",
+) -> Plan:
+    """What dnf would change; refused where it would bring what DKMS builds, and headers are neither here nor to be had."""
+    installed = _dnf.installed_packages(run)
+    ask = _dnf.lacking(wanted["packages"], installed, wanted["state"])
+    steps: list[_apt.Step] = []
+    if ask or wanted["modules"]:
+        dnf.update()
+        steps = dnf.simulate(ask)
+    reason = _dnf.refusal(steps, installed, list(installed) if wanted["hold"] is None else wanted["hold"])
+    # kmod-nvidia-open-dkms and kmod-nvidia-latest-dkms are NVIDIA's names.
+    builds = any("dkms" in step.name for step in steps if step.verb == "Inst")
+    coming = {f"{step.name}-{step.after}" for step in steps if step.verb == "Inst"}
+    if not reason and builds and not has_headers(wanted["kernel"], modules):
+        there = dnf.names("kernel-devel")
+        if not any(wanted["headers"].startswith(name) for name in coming):
+            reason = no_headers(wanted["kernel"], wanted["headers"], there, repository.url, modules)
+    if reason:
+        raise AirgapError(reason)
+    return Plan(_dnf.changes(steps, installed), [], [], [], [], {})
+
+
 def carrying(steps: Sequence[_apt.Step], dependencies: dict[str, set[str]]) -> list[_apt.Step]:
     """The incoming packages that may carry what DKMS builds: those that need dkms, and what they need directly.
 
@@ -125,9 +154,9 @@ def unbuilt(run: _apt.Run, packages: Sequence[str], kernel: str) -> list[Source]
         owner = owner.partition(":")[0]
         if (owner in asked or "nvidia" in owner) and os.path.exists(path):
             found.append(described(owner, path))
-    if not found:
-        return []
-    _rc, out, _err = run(["dkms", "status"], _apt.ENVIRONMENT)
+    if not found or not os.path.exists(DKMS):
+        return found
+    _rc, out, _err = run([DKMS, "status"], _environment())
     built = {(one.name, one.version) for one in _dkms.status(out) if one.kernel == kernel and one.state == "installed"}
     return [source for source in found if (source.module, source.version) not in built]
 
@@ -222,10 +251,10 @@ class Trial:
 
     def _build(self, source: Source, kernel: str) -> None:
         own = self._make("dkms")
-        command = ["dkms", "build", "-m", source.module, "-v", source.version, "-k", kernel]
+        command = [DKMS, "build", "-m", source.module, "-v", source.version, "-k", kernel]
         command += ["--dkmstree", own, "--sourcetree", source.tree]
         environment = {
-            **_apt.ENVIRONMENT,
+            **_environment(),
             "TMPDIR": self._make("tmp"),
             # A key for Secure Boot is made at the real installation, not here; dkms takes both names from the environment
             # where its framework.conf does not state them.
@@ -292,6 +321,11 @@ def _read_logs(directory: str) -> str:
             with open(os.path.join(path, "make.log"), encoding="utf-8", errors="replace") as handle:
                 texts.append(handle.read())
     return "\n".join(texts)
+
+
+def _environment() -> dict[str, str]:
+    """What dkms runs lies beside it, which is not on every connection's PATH."""
+    return {**_apt.ENVIRONMENT, "PATH": os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"}
 
 
 def _works(installed: dict[str, _apt.Installed], name: str) -> bool:

@@ -18,11 +18,12 @@ description:
     since the driver's installation needs it next; it is purged when the build fails, and the host is as it was.
   - An installed driver that DKMS has not built for the kernel is tried in the same way, after a change of the kernel for example.
   - A failure is told with the compiler's first errors. The whole log is kept in C(/var/log/airgap).
-  - When nothing that DKMS builds is coming, nothing is tried. On hosts with dnf nothing is tried either, and a warning says so.
+  - When nothing that DKMS builds is coming, nothing is tried. With dnf nothing is built either, and a warning says so: only what
+    installing would change, and the headers, are looked at.
 author:
   - airgap.inference contributors (@airgap-inference)
 requirements:
-  - apt 2.0 or newer on the target
+  - apt 2.0 or newer, or dnf 4, on the target
 attributes:
   check_mode:
     description: Can run in check mode and say truthfully what would change, without changing it.
@@ -37,7 +38,7 @@ attributes:
   platform:
     description: Systems that the module runs on.
     support: full
-    platforms: debian
+    platforms: debian, rhel
 options:
   repository:
     description: The depot's repository, as for M(airgap.inference.packages).
@@ -91,6 +92,11 @@ options:
     description: The package with the kernel's headers. An empty string says that there is none of a known name.
     type: str
     default: ""
+  modules:
+    description: Module streams as M(airgap.inference.packages) will be asked to enable them; only with dnf.
+    type: list
+    elements: str
+    default: []
   lock_timeout:
     description: Seconds to wait for another package manager to finish.
     type: int
@@ -172,17 +178,33 @@ import time
 from typing import Any, Sequence
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.airgap.inference.plugins.module_utils import _apt, _driver_trial
+from ansible_collections.airgap.inference.plugins.module_utils import _apt, _dnf, _driver_trial
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 
 
-def attempt(module: AnsibleModule, run: _apt.Run, kernel: str, private: str) -> dict[str, Any]:
+def plan(module: AnsibleModule, run: _apt.Run, kernel: str, private: str) -> tuple[_driver_trial.Plan, _apt.Apt | None]:
     repository = _apt.Repository(**module.params["repository"])
-    apt = _apt.Apt(run, repository, module.params["lock_timeout"], private)
-    planned = _driver_trial.plan(run, apt, repository, {**module.params, "kernel": kernel})
+    wanted = {**module.params, "kernel": kernel}
+    timeout = module.params["lock_timeout"]
+    if module.get_bin_path("apt-get"):
+        _apt.to_enable(wanted["modules"])
+        apt = _apt.Apt(run, repository, timeout, private)
+        return _driver_trial.plan(run, apt, repository, wanted), apt
+    wanted["modules"] = _dnf.to_enable(wanted["modules"])
+    dnf = _dnf.Dnf(run, repository, timeout, private, wanted["modules"], private)
+    planned = _driver_trial.plan_with_dnf(run, dnf, repository, wanted)
+    if any("dkms" in str(change["name"]) for change in planned.changes):
+        module.warn(
+            "The driver's modules are not built before its installation, since that is done on hosts with apt only."
+        )
+    return planned, None
+
+
+def attempt(module: AnsibleModule, run: _apt.Run, kernel: str, private: str) -> dict[str, Any]:
+    planned, apt = plan(module, run, kernel, private)
     built: list[str] = []
     started = time.monotonic()
-    if planned.needed and not module.check_mode:
+    if apt and planned.needed and not module.check_mode:
         built = _driver_trial.Trial(run, apt, private).perform(planned, kernel)
     tools = _apt.changes(planned.tools, planned.installed) if built or module.check_mode else []
     return {
@@ -218,6 +240,7 @@ def main() -> None:
             "hold": {"type": "list", "elements": "str"},
             "kernel": {"type": "str"},
             "headers": {"type": "str", "default": ""},
+            "modules": {"type": "list", "elements": "str", "default": []},
             "lock_timeout": {"type": "int", "default": 60},
         },
         supports_check_mode=True,
@@ -228,10 +251,6 @@ def main() -> None:
         return rc, out, err
 
     kernel = module.params["kernel"] or os.uname().release
-    if not module.get_bin_path("apt-get"):
-        module.warn("The driver is not tried before its installation, since that is done on hosts with apt only.")
-        nothing: dict[str, Any] = {"changes": [], "modules": [], "tools": [], "kernel": kernel, "seconds": 0.0}
-        module.exit_json(changed=False, trial_needed=False, tried=False, **nothing)
     try:
         with _driver_trial.room(module.tmpdir if module.check_mode else _driver_trial.ROOM) as private:
             result = attempt(module, run, kernel, private)

@@ -184,3 +184,68 @@ def test_a_failed_hold_is_reported() -> None:
     _apt.hold(Host(), [])
     with pytest.raises(AirgapError, match="could not hold alpha: no"):
         _apt.hold(Host((1, "", "no\n")), ["alpha"])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fits"),
+    [
+        ("580.95.05-*", True),
+        ("580.95.05*", True),
+        ("58?.95.05-1", True),
+        ("*580.95.05-1", True),
+        ("580.95.05-1", True),
+        ("580.105*", False),
+        ("580.95.05", False),
+        # As apt: before a * at the end nothing else is special.
+        ("58?.95.05-*", False),
+    ],
+)
+def test_a_version_may_be_a_pattern_as_apt_takes_it(pattern: str, fits: bool) -> None:
+    assert _apt.is_version("580.95.05-1", pattern) is fits
+    present = {"driver": _apt.Installed("580.95.05-1", working=True, held=True)}
+    wanted = f"driver={pattern}"
+    assert _apt.lacking([wanted], present, "present") == ([] if fits else [wanted])
+
+
+def test_module_streams_are_not_for_apt() -> None:
+    assert _apt.to_enable([]) == []
+    with pytest.raises(AirgapError, match="knows no module streams"):
+        _apt.to_enable(["nvidia-driver:580-open"])
+
+
+def test_dependencies_are_names_of_every_alternative() -> None:
+    shown = "Package: beta\nVersion: 1.5\nPre-Depends: dpkg\nDepends: dkms (>= 3), one:any | two\nDescription: x\n\nPackage: gamma\n\n"
+    steps = _apt.parse_simulation(SIMULATED)
+    host = Host((0, shown, ""))
+    assert _apt.Apt(host, DEPOT).dependencies(steps)["beta"] == {"dkms", "one", "two", "dpkg"}
+    assert host.commands[0][-4:] == ["--", "beta=1.5", "alpha=1.1", "gamma=2.0"] and host.commands[0][0] == "apt-cache"
+    assert _apt.Apt(Host(), DEPOT).dependencies([]) == {}
+    with pytest.raises(AirgapError, match="could not read the index"):
+        _apt.Apt(Host((100, "", "E: no")), DEPOT).names("^linux-headers-")
+
+
+def test_exactly_what_was_named_is_purged() -> None:
+    host = Host((0, "Purg alpha [1.0]\n", ""), (0, "", ""))
+    _apt.Apt(host, DEPOT).purge(["alpha"])
+    assert "-s" in host.commands[0] and "-s" not in host.commands[1]
+    with pytest.raises(AirgapError, match="could not purge alpha: beta would go along"):
+        _apt.Apt(Host((0, "Purg alpha [1.0]\nRemv beta [1.5]\n", "")), DEPOT).purge(["alpha"])
+    with pytest.raises(AirgapError, match="could not purge alpha: E: no"):
+        _apt.Apt(Host((100, "", "E: no")), DEPOT).purge(["alpha"])
+
+
+def test_packages_are_downloaded_where_they_are_wanted(tmp_path: Path) -> None:
+    (tmp_path / "beta_1.5_all.deb").touch()
+    host = Host((0, "", ""), (100, "", "E: no"))
+    apt = _apt.Apt(host, DEPOT)
+    assert apt.download(_apt.parse_simulation(SIMULATED)[:1], str(tmp_path)) == [str(tmp_path / "beta_1.5_all.deb")]
+    assert host.commands[0][:2] == ["env", f"--chdir={tmp_path}"]
+    with pytest.raises(AirgapError, match=r"could not download beta=1\.5"):
+        apt.download(_apt.parse_simulation(SIMULATED)[:1], str(tmp_path))
+
+
+def test_what_changes_the_host_runs_with_the_hosts_own_hooks(tmp_path: Path) -> None:
+    _apt.Apt(Host(), DEPOT._replace(ca="PEM"), private=str(tmp_path))
+    assert "Dir::Etc::parts" in (tmp_path / "apt.conf").read_text()
+    changing = (tmp_path / "changing.conf").read_text()
+    assert "Dir::Etc::parts" not in changing and f'Dir::State::lists "{tmp_path}/lists"' in changing

@@ -36,6 +36,8 @@ class Layers(NamedTuple):
     block: int
     page: int
     window: int | None = None
+    # Key-value heads, size of a head's keys and of its values: unlike layers share no group, though their pages be alike.
+    shape: tuple[int, int, int] = (1, 0, 0)
 
 
 class Group(NamedTuple):
@@ -154,7 +156,8 @@ def layers_of(
         heads = max(1, _size(part, "kv_heads") // ranks)
         width = _size(part, "head_size") + (part.get("v_head_size") or _size(part, "head_size"))
         window = part.get("window") if kind != FULL else None
-        found.append(Layers(kind if window else FULL, count, block, block * heads * width * element, window))
+        shape = (heads, _size(part, "head_size"), width)
+        found.append(Layers(kind if window else FULL, count, block, block * heads * width * element, window, shape))
     return _with_states(found, states, STATE_LATENT_ALIGNMENT if latent else 1) if states else found
 
 
@@ -190,19 +193,19 @@ def _groups(layers: Sequence[Layers], pipeline: int) -> tuple[list[Group], int]:
         page = sum(_ceil(part.layers, pipeline) * part.page for part in layers)
         first = layers[0]
         return [Group(first.kind, first.block, page, first.window)], page
-    buckets: dict[tuple[str, int, int, int | None], int] = {}
+    buckets: dict[Layers, int] = {}
     for part in _same_page(layers):
-        key = (part.kind, part.block, part.page, part.window)
-        buckets[key] = buckets.get(key, 0) + part.layers
+        alike = part._replace(layers=0)
+        buckets[alike] = buckets.get(alike, 0) + part.layers
     size = min(buckets.values())
     # Padding a little is better than twice as many groups.
     if max(buckets.values()) < size * 1.5:
         size = max(buckets.values())
     groups: list[Group] = []
-    for (kind, block, page, window), count in buckets.items():
+    for alike, count in buckets.items():
         number = _ceil(count, size)
         longest = _ceil(_ceil(count, number), pipeline)
-        groups.extend([Group(kind, block, longest * page, window)] * number)
+        groups.extend([Group(alike.kind, alike.block, longest * alike.page, alike.window)] * number)
     return groups, max(group.page for group in groups)
 
 

@@ -90,7 +90,8 @@ def evaluate(case: Case) -> Outcome:
     settings, model = case.settings, case.model
     findings: list[Finding] = []
     chosen = _chosen(case, findings)
-    refusal = _model.tensor_parallel_refusal(model, settings.tensor_parallel_size)
+    ggml = model.get("format") == "gguf"
+    refusal = None if ggml else _model.tensor_parallel_refusal(model, settings.tensor_parallel_size)
     if refusal:
         findings.append(Finding(REFUSED, "tensor_parallel_size", refusal))
     layers = model.get("layers") or 0
@@ -119,7 +120,7 @@ def evaluate(case: Case) -> Outcome:
         "tensor_parallel_sizes": list(model["tensor_parallel_sizes"]),
         "gpus": [gpu.get("index", position) for position, gpu in enumerate(chosen)],
     }
-    figures.update(_memory(case, chosen, capability, dtype, cache, length, bool(refusal), findings))
+    figures.update(_memory(case, chosen, capability, dtype, cache, length, bool(refusal) or ggml, findings))
     return Outcome(findings, figures)
 
 
@@ -132,8 +133,21 @@ def _loads(model: Mapping[str, Any]) -> Iterator[Finding]:
             f"the architecture {model['architecture']} is none that vLLM 0.32 has a model of its own for: whether it runs, and what it keeps, "
             "is not known here",
         )
-    elif model.get("known_architecture") is None:
+    elif model.get("known_architecture") is None and model.get("format") != "gguf":
         yield Finding(NOTE, "architecture", "the configuration names no architecture; vLLM needs one to load it")
+    if model.get("format") == "gguf":
+        yield Finding(
+            REFUSED,
+            "format",
+            "the weights are GGUF, which vLLM 0.32 does not load. Take the model as safetensors, or another engine",
+        )
+    missing = (model.get("weights") or {}).get("missing_files")
+    if missing:
+        yield Finding(
+            NOTE,
+            "weights",
+            f"{len(missing)} of the weight files that the index names are not there; their size is computed",
+        )
     quantization = model.get("quantization") or {}
     if quantization.get("engine_support") is False:
         yield Finding(
@@ -400,8 +414,8 @@ def _weights(case: Case, element: int, figures: dict[str, Any]) -> int | None:
         ranks=settings.tensor_parallel_size,
         stages=settings.pipeline_parallel_size,
         layers=model.get("layers") or 0,
-        heads=model["attention_heads"],
-        kv_heads=max(1, model["kv_heads"]),
+        heads=model["attention_heads"] or 0,
+        kv_heads=max(1, model["kv_heads"] or 0),
         latent=bool(model["latent_attention"]),
         tied=bool(model.get("tied_embeddings")),
         element=element,

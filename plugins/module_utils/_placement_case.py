@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any, Mapping
 
-from ansible_collections.airgap.inference.plugins.module_utils import _model, _placement, _weight_shards
+from ansible_collections.airgap.inference.plugins.module_utils import _model, _placement, _safetensors, _weight_shards
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 from ansible_collections.airgap.inference.plugins.module_utils._json import read_object
 
@@ -24,21 +24,24 @@ _LARGEST_PARALLEL = 4096
 def read(parameters: Mapping[str, Any]) -> _placement.Case:
     """The case that a module's parameters describe."""
     path = str(parameters["path"])
-    model = _model.read(path)
+    model = _model.read(path, complete=False)
     weights = model.get("weights")
-    tensors = _weight_shards.read(path, weights["files"]) if weights else None
+    tensors = None
+    # Of weights that are there in part, the configuration tells more.
+    if weights and not weights["missing_files"] and model.get("format") == "safetensors":
+        tensors = [_tensor(name, tensor) for name, tensor in _model.tensors(path).items()]
     gpus, host = _gpus(parameters.get("gpus"))
     host.update({key: value for key, value in (parameters.get("host") or {}).items() if value is not None})
     disks = [dict(disk) for disk in parameters.get("disks") or ()]
     for disk in disks:
-        if disk.get("needed_bytes") is None and weights:
+        if disk.get("needed_bytes") is None and weights and not weights["missing_files"]:
             disk["needed_bytes"] = weights["bytes"]
     return _placement.Case(
         model=model,
         settings=settings(parameters, bool(gpus)),
         gpus=gpus,
         tensors=tensors,
-        config=_text(read_object(os.path.join(path, _model.CONFIG), _model.MAX_CONFIG)),
+        config=_configuration(os.path.join(path, _model.CONFIG)),
         image={key: value for key, value in (parameters.get("image") or {}).items() if value},
         host=host,
         disks=disks,
@@ -102,8 +105,15 @@ def _megabytes(value: Any, where: str) -> int | None:
     return size
 
 
-def _text(config: dict[str, Any]) -> dict[str, Any]:
-    """The part that describes the language model."""
+def _tensor(name: str, tensor: _safetensors.Tensor) -> _weight_shards.Tensor:
+    return _weight_shards.Tensor(name, tensor.dtype, tensor.elements, tensor.bytes)
+
+
+def _configuration(path: str) -> dict[str, Any]:
+    """The part of the configuration that describes the language model; a GGUF file needs none."""
+    if not os.path.lexists(path):
+        return {}
+    config = read_object(path, _model.MAX_CONFIG)
     for _level in _NESTED:
         nested = next((config[key] for key in _NESTED if isinstance(config.get(key), dict)), None)
         if nested is None:

@@ -117,7 +117,7 @@ def _other_hardware(case: Case, outcome: Outcome) -> Iterator[Remedy]:
     number = settings.tensor_parallel_size * settings.pipeline_parallel_size * settings.data_parallel_size
     sample = dict(case.gpus[0]) if case.gpus else {}
 
-    def works(gpus: int, memory: int | None, **change: int) -> bool:
+    def works(gpus: int, memory: int | None, **change: Any) -> bool:
         larger = {} if memory is None else {"memory_mib": memory}
         copies = [
             {**sample, **larger, "index": index, "memory_used_mib": 0, "promised_to": None} for index in range(gpus)

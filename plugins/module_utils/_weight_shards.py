@@ -10,12 +10,8 @@ prediction are left where they are unless speculative decoding asks for them.
 
 from __future__ import annotations
 
-import math
-import os
 import re
 from typing import Iterable, NamedTuple, Sequence
-
-from ansible_collections.airgap.inference.plugins.module_utils._json import open_regular, parse_object
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks|layer|block)\.(\d{1,5})\.")
 _TOWER = re.compile(
@@ -124,17 +120,3 @@ def _starts(shares: Shares) -> Sequence[int]:
     for offset in range(2, shares.layers % shares.stages + 2):
         sizes[-offset] += 1
     return [sum(sizes[:stage]) for stage in range(shares.stages)]
-
-
-def read(directory: str, files: Iterable[str]) -> list[Tensor]:
-    """The tensors of a model's files, from headers that were found whole before (_safetensors.describe)."""
-    tensors = []
-    for name in files:
-        path = os.path.join(directory, name)
-        with open_regular(path) as file:
-            header = parse_object(file.read(int.from_bytes(file.read(8), "little")), f"The header of {path}")
-        header.pop("__metadata__", None)
-        for tensor, facts in header.items():
-            first, last = facts["data_offsets"]
-            tensors.append(Tensor(tensor, facts["dtype"], math.prod(facts["shape"]), last - first))
-    return tensors

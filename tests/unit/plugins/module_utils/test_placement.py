@@ -7,6 +7,8 @@ from __future__ import annotations
 import pathlib
 from typing import Any, Callable
 
+import gguf
+import numpy
 import pytest
 from ansible_collections.airgap.inference.plugins.module_utils import (
     _placement,
@@ -259,3 +261,26 @@ def test_the_verdicts_of_several_findings() -> None:
         (["unknown", "refused"], "does not fit"),
     ):
         assert _placement.Outcome([find(level, "x", "x") for level in levels], {}).verdict == verdict
+
+
+def test_weights_that_are_there_in_part_are_computed(place: Place, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(
+        '{"weight_map": {"lm_head.weight": "model-00001-of-00001.safetensors"}}'
+    )
+    answer = place(models.LLAMA_8B, gpus=[H100])
+    assert answer["weights_estimated"] is True
+    assert "1 of the weight files that the index names are not there" in answer["notes"][0]
+    assert answer["verdict"] == "fits"
+
+
+def test_files_of_another_engine(tmp_path: pathlib.Path) -> None:
+    writer = gguf.GGUFWriter(str(tmp_path / "m.gguf"), "llama")
+    for name, value in (("context_length", 8192), ("embedding_length", 512), ("block_count", 2), ("head_count", 8)):
+        getattr(writer, f"add_{name}")(value)
+    writer.add_tensor("token_embd.weight", numpy.zeros((64, 512), dtype=numpy.float16))
+    for step in ("header_to_file", "kv_data_to_file", "tensors_to_file"):
+        getattr(writer, f"write_{step}")()
+    writer.close()
+    answer = _placement_remedies.place(_placement_case.read({"path": str(tmp_path), "gpus": [H100]}))
+    assert answer["verdict"] == "does not fit"
+    assert "the weights are GGUF, which vLLM 0.32 does not load" in answer["reasons"][0]

@@ -22,10 +22,12 @@ options:
         C(default_modules) is what hosts get whose GPUs can have both. C(build) is C(dkms), or C(prebuilt) where the packages bring
         signed modules for the kernels of the system. C(any_kernel) stands for C({kernel}) where no kernel is known.
       - C(libraries) are the packages that have the version of the modules, C(services) those that have versions of their own.
-      - C(fabric) is the fabric manager and C(nvlink5) what NVLink 5 needs besides; what is left out cannot be had there.
+      - C(fabric) is the fabric manager; C(nvlink5) is what NVLink 5 needs besides at the same version, C(nvlink5_services) what has versions
+        of its own. What is left out cannot be had there.
       - C(headers) is the package that modules are built against.
       - C(branch) is the branch where none is stated, empty where the source has only one. C(oldest) is the first whose packages are
         known. C(since) has, by branch, what other branches from there on have in place. C(streams) are the module streams of a branch.
+      - C(together) are names, as apt's preferences take them, of all packages that have the version of the modules.
       - C(exact) is how a package is asked for at a version; without it, C({package}={version}-*).
     type: dict
     required: true

@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 import tempfile
-from typing import Any, NamedTuple, Sequence
+from typing import Any, Mapping, NamedTuple, Sequence
 from xml.etree import ElementTree
 
 from ansible_collections.airgap.inference.plugins.module_utils import _modulemd, _repository
@@ -81,6 +81,9 @@ class Root:
                 name.split("-") for name in names
             ]:
                 shutil.rmtree(entry.path)
+
+    def pin(self, _pins: Sequence[Mapping[str, Any]]) -> None:
+        """Streams keep packages together, and NVIDIA's packages for dnf depend on exactly their version."""
 
     def update(self) -> None:
         """Fetch the sources' metadata, and enable the target's streams.

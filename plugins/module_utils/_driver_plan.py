@@ -76,9 +76,44 @@ def packages_for(
     chosen = _source(drivers, wish)
     flavour = modules if modules in FLAVOURS else chosen.data["default_modules"]
     names = _driver(chosen, wish, flavour, list(kernels) or [str(chosen.data.get("any_kernel", ""))])
-    # NVLink 5 is of GPUs that need open modules, and its packages depend on them.
-    beside = chosen.names("fabric") + (chosen.names("nvlink5") if flavour == OPEN else [])
-    return names + (_versioned(chosen, wish, _filled(chosen, beside)) if fabric else [])
+    # The GPUs that have NVLink 5 need open modules.
+    return names + (_beside(chosen, wish, flavour == OPEN) if fabric else [])
+
+
+def groups(
+    wishes: Sequence[Mapping[str, Any]],
+    drivers: Drivers,
+    default_source: str,
+    kernels: Sequence[str] = (),
+) -> list[dict[str, Any]]:
+    """What hosts state of their drivers, for a bundle: hosts that state the same are one group. Without hosts, the system's own choice."""
+    found: dict[Wish, list[str]] = {}
+    for stated in wishes or [{}]:
+        source = str(stated.get("source") or "auto")
+        wish = Wish(
+            default_source if source == "auto" else source,
+            str(stated.get("modules") or "auto"),
+            str(stated.get("branch") or ""),
+            str(stated.get("version") or ""),
+            tuple(stated.get("packages") or ()),
+        )
+        found.setdefault(wish, []).append(str(stated.get("host") or ""))
+    described = []
+    for wish, hosts in found.items():
+        driver = packages_for(drivers, *wish, kernels=kernels, fabric=False)
+        refusals = settings_refusals(drivers, *wish)
+        described.append(
+            {
+                "name": " ".join(["hosts", ", ".join(filter(None, hosts))]).strip()
+                if found.keys() - {wish}
+                else "hosts",
+                "packages": driver,
+                "fabric": packages_for(drivers, *wish, kernels=kernels)[len(driver) :],
+                "pins": [] if refusals else _pins(_source(drivers, wish), wish),
+                "refusals": refusals,
+            }
+        )
+    return described
 
 
 def settings_refusals(
@@ -150,12 +185,12 @@ def plan(
     flavour, hardware = _flavour(found, drivers, wish, chosen)
     build = _build(wish, chosen)
     kernel = str(found["kernel"]["wanted"])
-    beside = _fabric_packages(found, chosen)
+    fabric = bool(found["nvswitches"] or found["nvlink5"])
+    beside = _beside(chosen, wish, bool(found["nvlink5"])) if fabric else []
     names = _driver(chosen, wish, flavour, [kernel])
     held = list(wish.packages) or _filled(chosen, chosen.data["modules"].get(flavour, []), kernel) + _filled(
         chosen, chosen.names("libraries")
     )
-    fabric = bool(found["nvswitches"] or found["nvlink5"])
     headers = str(chosen.data.get("headers", "")).replace("{kernel}", kernel)
     stream = str((chosen.data.get("streams") or {}).get(flavour, "")).replace("{branch}", chosen.branch)
     refusals = hardware + _secure_boot(found, drivers, wish, build) + _no_fabric(found, drivers, wish, chosen)
@@ -164,12 +199,13 @@ def plan(
         "branch": chosen.branch,
         "modules": flavour,
         "build": build,
-        "packages": names + _versioned(chosen, wish, beside),
+        "packages": names + beside,
         "hold": [re.split(r"[=:/]", name)[0] for name in [*held, *beside]],
         "services": ["nvidia-persistenced", *(["nvidia-fabricmanager"] if fabric else [])],
         "fabric": fabric,
         "headers": headers if kernel_headers and build == "dkms" else "",
         "streams": [stream] if stream else [],
+        "pins": _pins(chosen, wish),
         "refusals": refusals,
     }
 
@@ -185,6 +221,7 @@ _NOTHING: dict[str, Any] = {
     "fabric": False,
     "headers": "",
     "streams": [],
+    "pins": [],
 }
 
 
@@ -235,6 +272,15 @@ def _versioned(chosen: Source, wish: Wish, names: Sequence[str], of_kernel: Sequ
         return name
 
     return [one(name) for name in names]
+
+
+def _pins(chosen: Source, wish: Wish) -> list[dict[str, Any]]:
+    """What keeps packages together that nobody lists: NVIDIA's depend on each other loosely, and apt would take the newest of each."""
+    together = chosen.names("together")
+    # Stated packages have versions of their own.
+    if not together or wish.packages or not (wish.version or chosen.branch):
+        return []
+    return [{"packages": together, "version": f"{wish.version}-*" if wish.version else f"{chosen.branch}.*"}]
 
 
 def _flavour(found: Mapping[str, Any], drivers: Drivers, wish: Wish, chosen: Source) -> tuple[str, list[str]]:
@@ -326,9 +372,11 @@ def _secure_boot(found: Mapping[str, Any], drivers: Drivers, wish: Wish, build: 
     ]
 
 
-def _fabric_packages(found: Mapping[str, Any], chosen: Source) -> list[str]:
-    fabric = chosen.names("fabric") if found["nvswitches"] or found["nvlink5"] else []
-    return _filled(chosen, fabric + (chosen.names("nvlink5") if found["nvlink5"] else []))
+def _beside(chosen: Source, wish: Wish, nvlink5: bool) -> list[str]:
+    """What GPUs need that are connected by switches."""
+    of_driver = chosen.names("fabric") + (chosen.names("nvlink5") if nvlink5 else [])
+    services = chosen.names("nvlink5_services") if nvlink5 else []
+    return _versioned(chosen, wish, _filled(chosen, of_driver)) + _filled(chosen, services)
 
 
 def _no_fabric(found: Mapping[str, Any], drivers: Drivers, wish: Wish, chosen: Source) -> list[str]:

@@ -58,6 +58,7 @@ class Sources:
 
     def has(self, group: Group) -> bool:
         """Whether apt would install the group as it is described."""
+        self._root.pin(group.pins)
         try:
             self._root.resolve(self._requests(self._root, group))
         except AirgapError:
@@ -86,7 +87,9 @@ class Sources:
         for package in group.packages:
             name = re.split(r"[=:/]", package)[0]
             for other in filter(self._root.knows, others(name, self._limits.flavours)):
-                packages = [other if item == package else item for item in group.packages]
+                # It is wanted at the same version.
+                instead = other + package[len(name) :]
+                packages = [instead if item == package else item for item in group.packages]
                 found.append(Choice(f"{other} instead of {name}{where}", packages, kernels))
         if stated and self.has(group._replace(kernels=False)):
             kernel = kernel or next((item for item in stated if item not in available), stated[0])
@@ -96,6 +99,7 @@ class Sources:
         return found
 
     def _try(self, root: _apt_repository.Root, group: Group) -> str:
+        root.pin(group.pins)
         try:
             requests = self._requests(root, group)
             packages = root.resolve(requests)
@@ -149,7 +153,8 @@ def offer(outcomes: Sequence[str]) -> list[str]:
     return [
         "In its place, from the same sources:",
         *(f"  {line}" for line in outcomes),
-        "Choose by gpu_host_packages (the driver) or airgap_targets[].kernels (what the hosts boot), "
+        "Choose by gpu_host_kernel_modules, gpu_host_branch, gpu_host_source or gpu_host_packages (the driver) or airgap_targets[].kernels "
+        "(what the hosts boot), "
         "or add a source to airgap_targets that has another version.",
     ]
 

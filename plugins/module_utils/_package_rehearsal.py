@@ -124,7 +124,7 @@ class Memory:
 def subject(repository: str, target: Target, groups: Sequence[Group]) -> str:
     """All that the outcome depends on, as one digest."""
     index = _apt_repository.index_of(repository, target.architecture) or b""
-    asked = [[group.name, group.packages, group.kernels] for group in groups]
+    asked = [[group.name, group.packages, group.kernels, list(group.pins)] for group in groups]
     return sha256_bytes(json.dumps([_FORMAT, sha256_bytes(index), asked, list(target.kernels)]).encode())
 
 

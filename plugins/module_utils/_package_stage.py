@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from typing import Callable, NamedTuple, Sequence
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from ansible_collections.airgap.inference.plugins.module_utils import (
     _apt,
@@ -35,6 +35,7 @@ _SOURCE = "\n".join(
         "",
     ]
 )
+_PREFERENCES = "/etc/apt/preferences.d/airgap.pref"
 _KILLED = 137
 # What DKMS says that it installed is believed when there are files; kernels' own modules lie elsewhere.
 _FILES = "find /lib/modules/$1/updates /lib/modules/$1/extra -name '*.ko*' 2>/dev/null"
@@ -50,6 +51,7 @@ class Group(NamedTuple):
     name: str
     packages: list[str]
     kernels: bool = False
+    pins: Sequence[Mapping[str, Any]] = ()
 
 
 class Proof(NamedTuple):
@@ -116,6 +118,7 @@ class Stage:
         stated = list(kernels) if group.kernels else []
         packages = [*group.packages, *headers(stated)]
         with Copy(self._system, repository, self.directory) as copy, Progress(f"rehearsal of {group.name}") as progress:
+            copy.run(["tee", _PREFERENCES], stdin=_apt_repository.render_preferences(group.pins).encode())
             progress.at("installation")
             updated = copy.run(["apt-get", "-q", "update"], seconds=left())
             if updated.rc != 0:

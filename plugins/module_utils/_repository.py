@@ -118,6 +118,16 @@ def refusal(target: Target) -> str | None:
     return None
 
 
+def beside_each_other(
+    requests: dict[str, list[str]], apart: Sequence[str], pins: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> list[tuple[dict[str, list[str]], list[Mapping[str, Any]]]]:
+    """The lists that one machine could install, with what belongs together on it: all that are not apart, and one of those that are."""
+    common = {name: wanted for name, wanted in requests.items() if name not in apart}
+    held = [pin for name in common for pin in pins.get(name, [])]
+    alone = [name for name in requests if name in apart]
+    return [({**common, name: requests[name]}, [*held, *pins.get(name, [])]) for name in alone] or [(common, held)]
+
+
 def who_asks(requests: dict[str, list[str]], names: Sequence[str]) -> str:
     """Packages that cannot be had, each with the variables that list it."""
 

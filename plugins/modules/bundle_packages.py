@@ -81,6 +81,18 @@ options:
       - The variable is named when a package cannot be had.
     type: dict
     required: true
+  apart:
+    description:
+      - Names in O(packages) of which each is resolved beside the rest, but not beside each other, since no machine has two of them.
+        So drivers travel together that exclude each other.
+    type: list
+    elements: str
+    default: []
+  pins:
+    description:
+      - By name in O(packages), packages that belong together at a version, those too that only others depend on. For apt only.
+    type: dict
+    default: {}
   cache:
     description: A directory in which indexes and packages are kept between runs.
     type: path
@@ -203,7 +215,11 @@ def collect(module: AnsibleModule, target: _repository.Target, directory: str) -
         root.prepare()
         root.update()
         requests = {**params["packages"], **root.requests()}
-        packages = root.resolve(requests)
+        selections = []
+        for lists, pins in _repository.beside_each_other(requests, params["apart"], params["pins"]):
+            root.pin(pins)
+            selections.append((lists, pins, root.resolve(lists)))
+        packages = sorted({package for _lists, _pins, found in selections for package in found})
     missing = _repository.missing(params["path"], packages, record)
     size = sum(package.size for package in missing)
     after = [package.identity for package in packages]
@@ -213,7 +229,9 @@ def collect(module: AnsibleModule, target: _repository.Target, directory: str) -
             with Progress(
                 f"packages of {target.label}", size, measure=lambda: _repository.arrived(root.archives, missing)
             ):
-                root.download(requests, packages)
+                for lists, pins, found in selections:
+                    root.pin(pins)
+                    root.download(lists, found)
         key = SigningKey(params["signing_key"], params["owner"])
         cache = os.path.join(params["cache"], "indexes")
         changed = kind.publish(params["path"], root, packages, key, cache, record)
@@ -255,6 +273,8 @@ def main() -> None:
             "path": {"type": "path", "required": True},
             "target": {"type": "dict", "required": True, "options": system},
             "packages": {"type": "dict", "required": True},
+            "apart": {"type": "list", "elements": "str", "default": []},
+            "pins": {"type": "dict", "default": {}},
             "cache": {"type": "path", "required": True},
             "signing_key": {"type": "path", "required": True, "no_log": False},
             "owner": {"type": "str", "default": "airgap.inference package repository"},

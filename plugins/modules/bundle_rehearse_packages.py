@@ -47,6 +47,11 @@ options:
         description: Whether these machines run the target's kernels, so that headers belong to the list and modules must build.
         type: bool
         default: false
+      pins:
+        description: Packages that belong together at a version, with C(packages) and C(version), as M(airgap.inference.bundle_packages) takes them.
+        type: list
+        elements: dict
+        default: []
   cache:
     description: A directory in which the empty root and what has been shown are kept between runs.
     type: path
@@ -200,6 +205,7 @@ def main() -> None:
         "name": {"type": "str", "required": True},
         "packages": {"type": "list", "elements": "str", "required": True},
         "kernels": {"type": "bool", "default": False},
+        "pins": {"type": "list", "elements": "dict", "default": []},
     }
     flavour = {
         "package": {"type": "str", "required": True},

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.airgap.inference.plugins.module_utils import _driver_plan
 from packages_room import run
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
@@ -67,8 +68,9 @@ def described(release: str) -> dict[str, list[str]]:
     lists: dict[str, list[str]] = {}
     for role in ("base", "container_runtime", "depot", "gpu_host", "model_store"):
         paths = [ROLES / role / "vars" / f"{name}.yml" for name in (f"Debian-{release}", "Debian")]
-        path = next(path for path in paths if path.is_file())
-        wanted = yaml.safe_load(path.read_text(encoding="utf-8"))[f"__{role}_packages"]
+        data = yaml.safe_load(next(path for path in paths if path.is_file()).read_text(encoding="utf-8"))
+        drivers = data.get("__gpu_host_drivers")
+        wanted = _driver_plan.packages_for(drivers, "distribution") if drivers else data[f"__{role}_packages"]
         lists[f"__{role}_packages"] = [name for name in wanted if name not in VENDORS]
     return lists
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ def reader() -> Reader:
         for part in ("defaults", "vars"):
             path = role / part / "main.yml"
             variables.update(load(path) if path.is_file() and role.name != CONNECTED else {})
+    # The plan of a host has what the bundle's lists have for its settings (test_driver_plan.py).
+    lists.add("__gpu_host_plan")
     images = {"gateway_image", "gateway_images", "gateway_registry", "__gateway_reference", "__inference_plan"}
     return Reader(lists | {"gpu_host_packages"}, images, variables)
 
@@ -47,7 +50,8 @@ def task_files() -> list[Path]:
 
 
 def test_every_role_with_a_list_of_packages_is_read() -> None:
-    having = {path.parents[1].name for path in SYSTEM_FILES if any(name.endswith("_packages") for name in load(path))}
+    lists = ("_packages", "_drivers")
+    having = {path.parents[1].name for path in SYSTEM_FILES if any(name.endswith(lists) for name in load(path))}
     assert sorted(having) == INSTALLING
 
 
@@ -55,7 +59,8 @@ def test_every_role_with_a_list_of_packages_is_read() -> None:
 def test_a_list_has_the_name_of_its_role(role: str) -> None:
     for path in (ROLES / role / "vars").glob("*.yml"):
         if path.stem != "main":
-            assert isinstance(load(path).get(f"__{role}_packages"), list), path
+            kind, name = (dict, "__gpu_host_drivers") if role == "gpu_host" else (list, f"__{role}_packages")
+            assert isinstance(load(path).get(name), kind), path
 
 
 @pytest.mark.parametrize("distribution", sorted(_system.FAMILIES))
@@ -84,7 +89,11 @@ def test_the_bundle_knows_which_systems_have_dnf() -> None:
 
 
 def test_the_bundle_reads_drivers_of_hosts_and_the_images_that_are_pulled() -> None:
-    assert "gpu_host_packages" in BUNDLE["__bundle_packages"]
+    spec = load(ROLES / "gpu_host/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    stated = set(re.findall(r"its\.(gpu_host_\w+)", BUNDLE["__bundle_driver_wishes"]))
+    names = ("source", "kernel_modules", "branch", "version", "packages")
+    assert stated == {f"gpu_host_{name}" for name in names} <= set(spec)
+    assert "__bundle_driver_packages" in BUNDLE["__bundle_packages"]
     assert "bundle_instances | map(attribute='image')" in BUNDLE["__bundle_images"]
     assert "bundle_gateway_image" in BUNDLE["__bundle_images"]
     assert "gateway_image" in BUNDLE["bundle_gateway_image"]
@@ -138,7 +147,7 @@ def test_what_would_be_missing_is_seen(tmp_path: Path, task: str, fault: str) ->
     "task",
     [
         "airgap.inference.packages: {packages: '{{ __base_packages }}'}",
-        "airgap.inference.packages: {packages: '{{ __gpu_host_wanted }}'}",
+        "airgap.inference.packages: {packages: '{{ __gpu_host_wanted }}', hold: '{{ __gpu_host_plan.hold }}'}",
         "airgap.inference.packages: {packages: \"{{ __depot_packages | reject('match', 'curl') | list }}\"}",
         "airgap.inference.image_pull: {images: ['{{ __gateway_reference }}']}",
         "ansible.builtin.command: docker info --format json",

@@ -115,7 +115,7 @@ def test_other_flavours_then_other_kernels_the_nearest_first(tmp_path: Path, mon
         "the kernel 6.12.111+deb13-amd64: does not build: a.c:1:1: error: no",
         "the kernel 6.12.94+deb13-amd64: builds: nvidia-current 550.163.01 for 6.12.94+deb13-amd64",
     ]
-    assert bench.rehearsed[0] == (["rsync", "nvidia-kernel-dkms"], ["6.12.107+deb13-amd64"])
+    assert bench.rehearsed[0] == (["rsync", "nvidia-kernel-dkms=550.163.01-2"], ["6.12.107+deb13-amd64"])
     assert bench.rehearsed[2] == (HOSTS.packages, ["6.12.94+deb13-amd64"])
 
 

@@ -53,7 +53,7 @@ def test_docker_waits_for_the_description_of_the_gpus(rendered: list[dict[str, s
 def test_the_description_comes_after_the_driver_and_waits_for_no_target(rendered: list[dict[str, str]]) -> None:
     unit = settings(rendered[0]["airgap-cdi.service"])
     # What is ordered after multi-user.target, as the toolkit's own unit was in 1.19.0, must not be before Docker.
-    assert unit["Unit"]["After"] == ["nvidia-persistenced.service airgap-gpu-mig.service"]
+    assert unit["Unit"]["After"] == ["nvidia-persistenced.service airgap-gpu.service"]
     assert "nvidia-cdi-refresh" not in str(unit["Unit"])
     assert unit["Service"]["Type"] == ["oneshot"]
     assert unit["Service"]["ExecStart"][0].startswith("/usr/bin/nvidia-ctk cdi generate --output=")

@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-from airgap_lab import cache, machine, paths, room, steps
+from airgap_lab import cache, host_image, machine, paths, room, steps
 from airgap_lab.console import LabError
 
 
@@ -21,6 +21,12 @@ def _arguments() -> argparse.Namespace:
     build.add_argument("steps", nargs="*", metavar="step", help=", ".join(steps.STEPS) + "; default: all")
     up = verbs.add_parser("up", help="start a room; what runs already is kept")
     up.add_argument("--hosts", type=int, default=1, help="how many GPU hosts (default: 1)")
+    up.add_argument(
+        "--release",
+        default=host_image.RELEASE,
+        choices=host_image.RELEASES,
+        help="Debian of the GPU hosts (default: trixie)",
+    )
     up.add_argument("--drive", type=Path, help="folder that the bastion sees as the drive (default: in the cache)")
     down = verbs.add_parser("down", help="remove a room: containers, volumes and network")
     status = verbs.add_parser("status", help="what is built and what runs")
@@ -48,9 +54,10 @@ def main() -> int:
         here = room.Room(arguments.name)
         if arguments.verb == "up":
             steps.build(["host"])
+            host_image.build(arguments.release)
         with cache.locked("room-" + here.name):
             if arguments.verb == "up":
-                room.up(here, arguments.hosts, (arguments.drive or here.drive()).resolve())
+                room.up(here, arguments.hosts, (arguments.drive or here.drive()).resolve(), arguments.release)
             else:
                 room.down(here)
     except LabError as problem:

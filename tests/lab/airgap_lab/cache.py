@@ -109,6 +109,7 @@ def locked(what: str) -> Iterator[None]:
 
 
 def free_space(needed_gib: float) -> None:
+    root().mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(root()).free / 2**30
     if free < needed_gib:
         raise LabError(

@@ -15,11 +15,9 @@ SOURCES = cache.LAB / "gpu_packages"
 SUITE = "lab"
 COMPONENT = "main"
 INDEX = f"dists/{SUITE}/{COMPONENT}/binary-amd64"
-# Files whose whole content is the version of the package that brings them: what the real ones have compiled in.
-VERSION_FILES = {
-    "nvidia-open-kernel-dkms": "usr/lib/airgap-lab/kernel-module-version",
-    "nvidia-smi": "usr/lib/airgap-lab/library-version",
-}
+# The driver's packages, the newest last. The older one is there to be upgraded from, and to be asked for by its version.
+VERSIONS = ("580.95.05", "580.105.08")
+PLACE = "@VERSION@"
 
 
 def key() -> str:
@@ -47,7 +45,8 @@ def build() -> None:
 def _make(half: Path) -> None:
     (half / "pool").mkdir()
     for package in sorted(path for path in SOURCES.iterdir() if path.is_dir()):
-        _package(package, half)
+        for version in VERSIONS if PLACE in (package / "control").read_text(encoding="utf-8") else VERSIONS[-1:]:
+            _package(package, version, half)
     log = cache.log("gpu-packages")
     (half / INDEX).mkdir(parents=True)
     packages = run(["sh", "-c", 'cd "$1" && apt-ftparchive packages pool', "sh", str(half)])
@@ -61,24 +60,27 @@ def _make(half: Path) -> None:
     _sign(release, half, log)
 
 
-def _package(source_folder: Path, half: Path) -> None:
-    control = (source_folder / "control").read_text(encoding="utf-8")
-    fields = dict(line.split(": ", 1) for line in control.splitlines() if not line.startswith(" "))
-    name, version = fields["Package"], fields["Version"]
+def _package(source_folder: Path, driver: str, half: Path) -> None:
+    """One version of a package: the driver's version stands where its files have a place for it, in names as well."""
     root = half / "tree"
     if (source_folder / "root").is_dir():
         shutil.copytree(source_folder / "root", root, ignore=shutil.ignore_patterns("__pycache__"))
-    if name in VERSION_FILES:
-        cache.write(root / VERSION_FILES[name], version.rpartition("-")[0] + "\n")
-    scripts = [path for path in source_folder.iterdir() if path.name in ("postinst", "prerm")]
-    cache.write(root / "DEBIAN" / "control", control)
-    for script in scripts:
-        shutil.copy(script, root / "DEBIAN" / script.name)
-    for path in root.rglob("*"):
-        executable = path.is_dir() or path.parent.name == "bin" or path.name in ("postinst", "prerm")
+    for script in ("control", "postinst", "prerm"):
+        if (source_folder / script).exists():
+            (root / "DEBIAN").mkdir(parents=True, exist_ok=True)
+            shutil.copy(source_folder / script, root / "DEBIAN" / script)
+    # The deepest first: a folder's own name changes last.
+    for path in sorted(root.rglob("*"), key=lambda path: len(path.parts), reverse=True):
+        if path.is_file():
+            path.write_text(path.read_text(encoding="utf-8").replace(PLACE, driver), encoding="utf-8")
+        executable = path.is_dir() or path.parent.name in ("bin", "sbin") or path.name in ("postinst", "prerm")
         path.chmod(0o755 if executable else 0o644)
+        if PLACE in path.name:
+            path.rename(path.with_name(path.name.replace(PLACE, driver)))
     root.chmod(0o755)
-    archive = half / "pool" / f"{name}_{version}_{fields['Architecture']}.deb"
+    control = (root / "DEBIAN" / "control").read_text(encoding="utf-8")
+    fields = dict(line.split(": ", 1) for line in control.splitlines() if not line.startswith(" "))
+    archive = half / "pool" / f"{fields['Package']}_{fields['Version']}_{fields['Architecture']}.deb"
     run(["dpkg-deb", "--root-owner-group", "--build", str(root), str(archive)], cache.log("gpu-packages"))
     cache.remove(root)
 

@@ -25,6 +25,8 @@ def describe(host: str, count: int = 2) -> dict[str, Any]:
                 "serial": str(1650000000000 + index),
                 "bus_id": f"00000000:{0x18 + 0x11 * index:02X}:00.0",
                 "device_id": "233010DE",
+                "subsystem_id": "16C110DE",
+                "slot": str(index + 1),
                 "memory_mib": 81559,
                 "compute_capability": "9.0",
                 "faults": {},

@@ -12,6 +12,7 @@ import nvidia_ctk
 import nvidia_smi
 import pytest
 from airgap_lab import gpus
+from nvidia_smi_refusal import Refusal
 from simulated_gpus import Host
 
 VERSION = "580.105.08"
@@ -75,20 +76,20 @@ def test_listing_names_every_gpu() -> None:
     ],
 )
 def test_faults_end_with_the_real_codes(sick: Host, code: int, words: str) -> None:
-    with pytest.raises(nvidia_smi.Refusal) as refusal:
+    with pytest.raises(Refusal) as refusal:
         nvidia_smi.answer(sick, VERSION, ["-L"])
     assert refusal.value.code == code
     assert words in str(refusal.value)
 
 
 def test_a_host_without_gpus_says_so() -> None:
-    with pytest.raises(nvidia_smi.Refusal, match="No devices were found") as refusal:
+    with pytest.raises(Refusal, match="No devices were found") as refusal:
         nvidia_smi.answer(Host({"gpus": []}, VERSION, persistence=False), VERSION, ["-q", "-x"])
     assert refusal.value.code == 6
 
 
 def test_an_unknown_field_is_refused_by_name() -> None:
-    with pytest.raises(nvidia_smi.Refusal, match=r'"memory\.colour" is not a valid field') as refusal:
+    with pytest.raises(Refusal, match=r'"memory\.colour" is not a valid field') as refusal:
         nvidia_smi.answer(host(), VERSION, ["--query-gpu=memory.colour", "--format=csv"])
     assert refusal.value.code == 2
 
@@ -98,6 +99,12 @@ def test_cdi_names_every_gpu_by_index_and_uuid_and_all_of_them() -> None:
     for name in ("0", "1", host().gpus[0]["uuid"], "all"):
         assert f'- name: "{name}"\n' in text
     assert text.count("AIRGAP_LAB_GPU_1=") == 3
+
+
+def test_a_device_brings_its_node_to_the_container() -> None:
+    text = nvidia_ctk.specification(host())
+    assert text.count("- path: /dev/nvidia1\n") == 3
+    assert text.count("- path: /dev/nvidiactl\n") == 1
 
 
 def test_gpus_keep_their_identity_and_differ_between_hosts() -> None:

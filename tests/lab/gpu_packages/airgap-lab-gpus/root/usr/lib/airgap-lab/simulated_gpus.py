@@ -7,46 +7,110 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gpu_state import State
+
 DESCRIPTION = Path("/etc/airgap-lab/gpus.json")
-# Installed by nvidia-open-kernel-dkms: stands for the module that DKMS built.
-MODULE = Path("/usr/lib/airgap-lab/kernel-module-version")
-# Written when the first tool asks for the driver, as nvidia-modprobe loads the module; a reboot empties /run.
-LOADED = Path("/run/airgap-lab/loaded-module-version")
+LOADED = Path("/proc/driver/nvidia/version")
 PERSISTENCED = Path("/run/nvidia-persistenced/nvidia-persistenced.pid")
+FABRICMANAGER = Path("/run/nvidia-fabricmanager/nv-fabricmanager.pid")
+# They hold the devices open, and are no work on a GPU. The kernel keeps 15 letters of a name.
+DAEMONS = ("nvidia-persiste", "nv-fabricmanage")
 
 
+@dataclass(frozen=True)
+class Process:
+    """Who works on a GPU."""
+
+    pid: int
+    name: str
+    memory_mib: int
+
+
+@dataclass
 class Host:
     """The GPUs that are on the bus and the driver that is loaded; faults come from the description."""
 
-    def __init__(self, description: dict[str, Any], driver: str, persistence: bool) -> None:
-        self.gpus = [gpu for gpu in description.get("gpus", []) if not gpu.get("faults", {}).get("missing")]
-        self.faults: dict[str, Any] = description.get("faults", {})
-        self.driver = "" if self.faults.get("driver_not_loaded") else driver
-        self.persistence = persistence
+    description: dict[str, Any]
+    driver: str
+    persistence: bool
+    fabric_manager: bool = False
+    state: State = field(default_factory=State)
+    #: Who has the devices open, by the GPU's index.
+    holders: dict[int, list[Process]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.gpus = [gpu for gpu in self.description.get("gpus", []) if not gpu.get("faults", {}).get("missing")]
+        self.faults: dict[str, Any] = self.description.get("faults", {})
+        self.nvswitches = int(self.description.get("nvswitches", 0))
+        self.nvlink5 = bool(self.description.get("nvlink5"))
+        if self.faults.get("driver_not_loaded"):
+            self.driver = ""
+        self._before = repr(self.state)
+
+    def changed(self) -> bool:
+        """Whether something was set on a GPU since."""
+        return repr(self.state) != self._before
+
+    def fabric(self) -> tuple[str, str]:
+        """State and status as nvidia-smi shows them; CUDA answers 802 until they are Completed and Success."""
+        if not self.nvswitches and not self.nvlink5:
+            return "N/A", "N/A"
+        if not self.fabric_manager or self.faults.get("fabric_not_ready"):
+            return "In Progress", "N/A"
+        return "Completed", "Success"
+
+    def processes(self, index: int) -> list[Process]:
+        """Those that the description claims, and those that really hold the device open."""
+        claimed = [
+            Process(int(claim["pid"]), claim["name"], int(claim.get("memory_mib", 0)))
+            for claim in self.gpus[index].get("processes", [])
+        ]
+        return claimed + self.holders.get(index, [])
 
 
 def read() -> Host:
     description = json.loads(DESCRIPTION.read_text(encoding="utf-8")) if DESCRIPTION.exists() else {}
-    return Host(description, _loaded_driver(), _persistenced_runs())
+    driver = _loaded_driver()
+    return Host(description, driver, _runs(PERSISTENCED), _runs(FABRICMANAGER), State.read(), _holders())
 
 
 def _loaded_driver() -> str:
-    if LOADED.exists():
-        return LOADED.read_text(encoding="utf-8").strip()
-    if not MODULE.exists():
+    """The first tool that asks for the driver loads it, as NVIDIA's tools do through nvidia-modprobe."""
+    if not LOADED.exists() and os.geteuid() == 0:
+        subprocess.run(["modprobe", "nvidia"], stderr=subprocess.DEVNULL, check=False)
+    if not LOADED.exists():
         return ""
-    version = MODULE.read_text(encoding="utf-8").strip()
-    if os.geteuid() == 0:
-        LOADED.parent.mkdir(exist_ok=True)
-        LOADED.write_text(version + "\n", encoding="utf-8")
-    return version
+    found = re.search(r"Kernel Module(?: for \S+)?\s+([0-9.]+)", LOADED.read_text(encoding="utf-8"))
+    return found.group(1) if found else ""
 
 
-def _persistenced_runs() -> bool:
+def be_called(name: str) -> None:
+    """As ps and /proc show it: the daemons are scripts, whose name would be that of Python."""
+    Path("/proc/self/comm").write_text(name, encoding="utf-8")
+
+
+def _runs(pid_file: Path) -> bool:
     try:
-        return Path("/proc", PERSISTENCED.read_text(encoding="utf-8").strip()).is_dir()
+        return Path("/proc", pid_file.read_text(encoding="utf-8").strip()).is_dir()
     except FileNotFoundError:
         return False
+
+
+def _holders() -> dict[int, list[Process]]:
+    found: dict[int, list[Process]] = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            open_files = {os.readlink(link) for link in (process / "fd").iterdir()}
+            name = (process / "comm").read_text(encoding="utf-8").strip()
+        except OSError:
+            continue
+        for index in (int(path[len("/dev/nvidia") :]) for path in open_files if re.fullmatch(r"/dev/nvidia\d+", path)):
+            if name not in DAEMONS:
+                found.setdefault(index, []).append(Process(int(process.name), name, 0))
+    return found

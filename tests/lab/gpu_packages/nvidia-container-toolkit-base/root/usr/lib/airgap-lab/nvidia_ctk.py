@@ -1,7 +1,7 @@
 # Copyright (c) 2026 airgap.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""nvidia-ctk's CDI verbs: generate and list. A device only sets an environment variable in its container."""
+"""nvidia-ctk's CDI verbs: generate and list. A device sets an environment variable in its container and brings its node."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import re
 import sys
 from pathlib import Path
 
+import mig_devices
 from simulated_gpus import Host, read
 
 VERSION = "1.18.1"
@@ -19,17 +20,35 @@ DIRECTORIES = (Path("/etc/cdi"), Path("/var/run/cdi"))
 
 
 def specification(host: Host) -> str:
-    """Every GPU by index and by UUID, and all of them."""
-    variables = [f"AIRGAP_LAB_GPU_{index}={gpu['uuid']}" for index, gpu in enumerate(host.gpus)]
-    devices = [(str(index), [variables[index]]) for index in range(len(host.gpus))]
-    devices += [(gpu["uuid"], [variables[index]]) for index, gpu in enumerate(host.gpus)]
-    devices.append(("all", variables))
+    """Every GPU by index and by UUID, and all of them; of a divided GPU its MIG devices, as nvidia-ctk does."""
+    devices: list[tuple[list[str], str, str]] = []
+    for index, gpu in enumerate(host.gpus):
+        node = f"/dev/nvidia{index}"
+        if mig_devices.enabled(host, gpu):
+            for device in mig_devices.devices(host, gpu):
+                variable = f"AIRGAP_LAB_GPU_{index}_{device.index}={device.uuid}"
+                devices.append(([f"{index}:{device.index}", device.uuid], variable, node))
+        else:
+            devices.append(([str(index), gpu["uuid"]], f"AIRGAP_LAB_GPU_{index}={gpu['uuid']}", node))
     lines = ["---", "cdiVersion: 0.5.0", f"kind: {KIND}", "devices:"]
-    for name, environment in devices:
-        lines += [f'    - name: "{name}"', "      containerEdits:", "        env:"]
-        lines += [f"            - {variable}" for variable in environment]
+    for names, variable, node in devices:
+        for name in names:
+            lines += _device(name, [variable], [node])
+    if devices:
+        nodes = sorted({node for _names, _variable, node in devices})
+        lines += _device("all", [variable for _names, variable, _node in devices], nodes)
+    else:
+        lines[-1] = "devices: []"
     lines += ["containerEdits:", "    env:", "        - NVIDIA_VISIBLE_DEVICES=void"]
+    lines += ["    deviceNodes:", "        - path: /dev/nvidiactl"]
     return "\n".join(lines) + "\n"
+
+
+def _device(name: str, variables: list[str], nodes: list[str]) -> list[str]:
+    lines = [f'    - name: "{name}"', "      containerEdits:", "        env:"]
+    lines += [f"            - {variable}" for variable in variables]
+    lines += ["        deviceNodes:"]
+    return lines + [f"            - path: {node}" for node in nodes]
 
 
 def generate(output: str) -> int:

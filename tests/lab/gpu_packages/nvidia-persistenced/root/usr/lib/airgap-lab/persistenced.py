@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 
-from simulated_gpus import PERSISTENCED, read
+from simulated_gpus import PERSISTENCED, be_called, read
 
 
 def main() -> int:
@@ -17,9 +17,14 @@ def main() -> int:
     if not host.driver or not host.gpus:
         print("nvidia-persistenced failed to initialize. Check syslog for more details.", file=sys.stderr)
         return 1
+    be_called("nvidia-persistenced")
     PERSISTENCED.parent.mkdir(exist_ok=True)
     PERSISTENCED.write_text(f"{os.getpid()}\n", encoding="utf-8")
+    # Open for as long as it runs: this is what keeps the GPUs initialised, and in the way of a reset.
+    devices = [os.open(f"/dev/nvidia{name}", os.O_RDONLY) for name in ("ctl", *range(len(host.gpus)))]
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
+    for device in devices:
+        os.close(device)
     PERSISTENCED.unlink(missing_ok=True)
     return 0
 

@@ -383,8 +383,11 @@ def converge(host: Host, allow_unload: bool, check: bool) -> dict[str, Any]:
             bool(actions), first.loaded, state.installed if loads else state.loaded, decision.reasons, actions
         )
     reasons: list[str] = []
-    while not reasons:
+    # Build, nouveau, driver, memory module: what needs more rounds than these goes in circles.
+    for _round in range(6):
         decision = decide(state, allow_unload)
+        if reasons:
+            break
         if decision.build:
             host.build()
         elif decision.drop_nouveau:

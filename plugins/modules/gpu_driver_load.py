@@ -28,7 +28,8 @@ requirements:
 attributes:
   check_mode:
     support: partial
-    description:
+    description: Can run in check mode and tell what would change, without changing it.
+    details:
       - Says what would be built, unloaded and loaded. It cannot tell whether the kernel will take the driver,
         and for a driver that has to be built first, not what follows the build.
   diff_mode:

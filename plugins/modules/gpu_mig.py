@@ -26,7 +26,8 @@ author:
 attributes:
   check_mode:
     support: partial
-    description:
+    description: Can run in check mode and tell what would change, without changing it.
+    details:
       - Says which GPUs would be divided anew, and refuses what would be refused. It cannot tell whether MIG mode will need a restart of the host,
         nor, on branches that list profiles only with MIG mode on, whether the profiles exist.
   diff_mode:

@@ -23,7 +23,8 @@ author:
 attributes:
   check_mode:
     support: partial
-    description:
+    description: Can run in check mode and tell what would change, without changing it.
+    details:
       - Says what would be set. It cannot tell whether a change of ECC will need a restart of the host,
         and does not look at persistence, which an earlier task may be about to switch on.
   diff_mode:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Iterator, NamedTuple
 
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
@@ -18,7 +19,10 @@ MAX_INDEX = 64 * 1024 * 1024
 # The format allows 100 MB; a shard with 100,000 tensors needs 15 MB.
 MAX_HEADER = 32 * 1024 * 1024
 MAX_SIZE = 2**62
+# The largest models have 100,000.
+MAX_TENSORS = 2_000_000
 _READERS = 8
+_DTYPE = re.compile(r"[A-Z][A-Z0-9_]{0,15}\Z")
 
 # Bits of one element.
 _BITS = {
@@ -68,27 +72,29 @@ def read(directory: str, complete: bool = True) -> Weights:
     there = sorted(name for name in os.listdir(directory) if name.endswith(".safetensors"))
     expected = _index(directory)
     files = sorted(expected) if expected else there
-    missing = [name for name in files if name not in set(there)]
+    missing = sorted(set(files) - set(there))
     if missing and complete:
         raise AirgapError(
             f"{directory} lacks {len(missing)} of the {len(files)} weight files that its {INDEX} names: {_some(missing)}. Fetch the model again"
         )
-    whole = [name for name in files if name not in set(missing)]
-    elements = 0
-    by_dtype: dict[str, int] = {}
+    paths = {os.path.join(directory, name): name for name in files if name not in set(missing)}
+    # A tensor that two files hold is one tensor.
     tensors: dict[str, Tensor] = {}
-    for name, header in zip(whole, _headers([os.path.join(directory, name) for name in whole])):
-        lost = expected.get(name, set()) - set(header.tensors)
+    for path, header in _headers(list(paths)):
+        lost = expected.get(paths[path], set()) - set(header.tensors)
         if lost:
             raise AirgapError(
-                f"{os.path.join(directory, name)} lacks {len(lost)} tensors that {INDEX} places there: {_some(sorted(lost))}. "
+                f"{path} lacks {len(lost)} tensors that {INDEX} places there: {_some(sorted(lost))}. "
                 "The two are of different revisions: fetch the model again"
             )
-        elements += header.elements
         tensors.update(header.tensors)
-        for dtype, size in header.bytes_by_dtype.items():
-            by_dtype[dtype] = by_dtype.get(dtype, 0) + size
-    return Weights(files, [name for name in there if name not in set(files)], missing, elements, by_dtype, tensors)
+        if len(tensors) > MAX_TENSORS:
+            raise AirgapError(f"{directory} has more than {MAX_TENSORS} tensors, which no model has: it is damaged")
+    by_dtype: dict[str, int] = {}
+    for tensor in tensors.values():
+        by_dtype[tensor.dtype] = by_dtype.get(tensor.dtype, 0) + tensor.bytes
+    elements = sum(tensor.elements for tensor in tensors.values())
+    return Weights(files, sorted(set(there) - set(files)), missing, elements, by_dtype, tensors)
 
 
 def summary(weights: Weights) -> dict[str, Any]:
@@ -108,16 +114,33 @@ def describe(directory: str) -> dict[str, Any]:
     return summary(read(directory))
 
 
-def _headers(paths: list[str]) -> Iterator[Header]:
-    """Read at once what lies far apart: a cold disk or a network answers several questions in the time of one."""
+def _headers(paths: list[str]) -> Iterator[tuple[str, Header]]:
+    """Read at once what lies far apart: a cold disk or a network answers several questions in the time of one.
+
+    Only so many files ahead, so that the headers that wait for their turn stay few.
+    """
     if len(paths) < 2:
-        return map(read_header, paths)
+        yield from ((path, read_header(path)) for path in paths)
+        return
     with ThreadPoolExecutor(min(_READERS, len(paths))) as pool:
-        return iter(list(pool.map(read_header, paths)))
+        waiting: deque[Future[tuple[bytes, int]]] = deque()
+        try:
+            for number, path in enumerate(paths):
+                for ahead in paths[number + len(waiting) : number + 2 * _READERS]:
+                    waiting.append(pool.submit(_raw, ahead))
+                yield path, _header(path, *waiting.popleft().result())
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def read_header(path: str) -> Header:
     """Read the header of one file and hold it against the file's size."""
+    return _header(path, *_raw(path))
+
+
+def _raw(path: str) -> tuple[bytes, int]:
+    """The bytes of the header, and the size of the whole file."""
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         start = file.read(8)
@@ -132,14 +155,20 @@ def read_header(path: str) -> Header:
             raise AirgapError(
                 f"{path} claims a header of {length} bytes and holds {size}: it was cut off. Fetch it again"
             )
-        data = file.read(length)
+        return file.read(length), size
+
+
+def _header(path: str, data: bytes, size: int) -> Header:
     header = parse_object(data, f"The header of {path}")
     header.pop("__metadata__", None)
     elements = end = 0
     by_dtype: dict[str, int] = {}
     tensors: dict[str, Tensor] = {}
     for name, value in header.items():
-        tensor, last = _tensor(value, f"{path}: tensor {name[:200]!r}")
+        try:
+            tensor, last = _tensor(value)
+        except AirgapError as error:
+            raise AirgapError(f"{path}: tensor {name[:200]!r}{error}") from None
         tensors[name] = tensor
         elements += tensor.elements
         by_dtype[tensor.dtype] = by_dtype.get(tensor.dtype, 0) + tensor.bytes
@@ -148,44 +177,42 @@ def read_header(path: str) -> Header:
         raise AirgapError(
             f"{path}: its tensors hold {sum(by_dtype.values())} bytes and reach to byte {end}: they overlap or leave gaps. The file is damaged"
         )
-    if size != 8 + length + end:
+    if size != 8 + len(data) + end:
         raise AirgapError(
-            f"{path} holds {size} bytes where its header describes {8 + length + end}: it is incomplete or damaged. Fetch it again"
+            f"{path} holds {size} bytes where its header describes {8 + len(data) + end}: it is incomplete or damaged. Fetch it again"
         )
     return Header(tensors, elements, by_dtype)
 
 
-def _tensor(tensor: Any, where: str) -> tuple[Tensor, int]:
-    """A tensor, and the byte at which it ends."""
-    if not isinstance(tensor, dict):
-        raise AirgapError(f"{where} is not described by an object")
+def _tensor(tensor: Any) -> tuple[Tensor, int]:
+    """A tensor, and the byte at which it ends; an error begins with what follows the tensor's name."""
+    if type(tensor) is not dict:
+        raise AirgapError(" is not described by an object")
     dtype = tensor.get("dtype")
-    if not isinstance(dtype, str) or not re.match(r"[A-Z][A-Z0-9_]{0,15}\Z", dtype):
-        raise AirgapError(f"{where} has the dtype {str(dtype)[:100]!r}, which is none")
-    shape = _sizes(tensor.get("shape"), f"{where}: shape")
-    offsets = _sizes(tensor.get("data_offsets"), f"{where}: data_offsets")
+    bits = _BITS.get(dtype) if isinstance(dtype, str) else None
+    if bits is None and (not isinstance(dtype, str) or not _DTYPE.match(dtype)):
+        raise AirgapError(f" has the dtype {str(dtype)[:100]!r}, which is none")
+    shape = _sizes(tensor.get("shape"), "shape")
+    offsets = _sizes(tensor.get("data_offsets"), "data_offsets")
     if len(offsets) != 2 or offsets[0] > offsets[1]:
-        raise AirgapError(f"{where} has the data_offsets {offsets[:3]}; a begin and an end are needed")
+        raise AirgapError(f" has the data_offsets {offsets[:3]}; a begin and an end are needed")
     elements = 1
     for size in shape:
         elements *= size
         if elements > MAX_SIZE:
-            raise AirgapError(f"{where} has the shape {shape[:8]}, more elements than any file holds")
+            raise AirgapError(f" has the shape {shape[:8]}, more elements than any file holds")
     occupied = offsets[1] - offsets[0]
-    bits = _BITS.get(dtype)
     if bits is not None and elements * bits != occupied * 8:
-        raise AirgapError(
-            f"{where} has {elements} elements of {dtype} in {occupied} bytes, which does not fit together"
-        )
-    return Tensor(dtype, shape, elements, occupied), offsets[1]
+        raise AirgapError(f" has {elements} elements of {dtype} in {occupied} bytes, which does not fit together")
+    return Tensor(str(dtype), shape, elements, occupied), offsets[1]
 
 
-def _sizes(value: Any, where: str) -> list[int]:
-    if not isinstance(value, list) or len(value) > 64:
-        raise AirgapError(f"{where} is {str(value)[:100]!r}; a list of numbers is needed")
+def _sizes(value: Any, key: str) -> list[int]:
+    if type(value) is not list or len(value) > 64:
+        raise AirgapError(f": {key} is {str(value)[:100]!r}; a list of numbers is needed")
     for number in value:
-        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= MAX_SIZE:
-            raise AirgapError(f"{where} holds {str(number)[:100]!r}; only numbers from 0 to {MAX_SIZE} make sense")
+        if type(number) is not int or not 0 <= number <= MAX_SIZE:
+            raise AirgapError(f": {key} holds {str(number)[:100]!r}; only numbers from 0 to {MAX_SIZE} make sense")
     return value
 
 
@@ -199,11 +226,15 @@ def _index(directory: str) -> dict[str, set[str]]:
         raise AirgapError(f"{path}: weight_map is missing or empty")
     placed: dict[str, set[str]] = {}
     for tensor, name in weight_map.items():
-        if not isinstance(name, str) or not name.endswith(".safetensors") or "/" in name or "\x00" in name:
+        there = placed.get(name) if isinstance(name, str) else None
+        if there is not None:
+            there.add(tensor)
+        elif isinstance(name, str) and name.endswith(".safetensors") and "/" not in name and "\x00" not in name:
+            placed[name] = {tensor}
+        else:
             raise AirgapError(
                 f"{path}: weight_map places {tensor[:200]!r} in {str(name)[:200]!r}, which is no safetensors file beside it"
             )
-        placed.setdefault(name, set()).add(tensor)
     return placed
 
 

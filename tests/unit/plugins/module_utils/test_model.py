@@ -435,10 +435,35 @@ def test_a_directory_with_only_a_configuration(tmp_path: pathlib.Path) -> None:
 KEYS = [
     "architectures", "text_config", "num_attention_heads", "num_key_value_heads", "kv_lora_rank", "hidden_size", "head_dim", "multi_query",
     "attn_config", "kv_n_heads", "vision_config", "num_experts", "vocab_size", "quantization_config", "weight_block_size", "quant_method",
-    "intermediate_size", "max_position_embeddings", "torch_dtype", "model_type", "thinker_config",
+    "intermediate_size", "max_position_embeddings", "torch_dtype", "model_type", "thinker_config", "num_hidden_layers", "layer_types",
+    "layers_block_type", "hybrid_override_pattern", "hybrid_layer_pattern", "attn_type_list", "sliding_window", "sliding_window_pattern",
+    "no_rope_layers", "attention_chunk_size", "rope_scaling", "rope_parameters", "factor", "rope_type", "block_configs", "attention",
+    "n_heads_in_group", "linear_attn_config", "full_attn_layers", "moe_intermediate_size", "first_k_dense_replace", "moe_layer_freq",
+    "config_groups", "weights", "group_size", "num_bits", "strategy", "kv_cache_scheme", "ignore", "auto_map", "mamba_n_heads", "state_size",
+    "num_kv_shared_layers", "sparse_attention_config", "sparse_attention_freq", "attn_layer_indices", "index_topk", "mlp_only_layers",
 ]  # fmt: skip
 LEAVES = (
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(1, 64)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5)
+    | st.sampled_from(
+        [
+            "fp8",
+            "awq",
+            "compressed-tensors",
+            "mxfp4",
+            "llama",
+            "qwen2",
+            "llama4_text",
+            "gemma3",
+            "mamba2",
+            "full_attention",
+            "M*",
+        ]
+    )
 )
 VALUES = st.recursive(
     LEAVES,
@@ -447,15 +472,24 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=10))
-def test_any_configuration_is_described_or_refused(config: dict[str, Any]) -> None:
+PUBLISHED = json.loads(
+    (pathlib.Path(__file__).parent / "fixtures" / "models" / "published.json").read_text(encoding="utf-8")
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=10), st.sampled_from(PUBLISHED))
+def test_any_configuration_is_described_or_refused(changes: dict[str, Any], published: dict[str, Any]) -> None:
+    config = {**published["config"], **changes}
     try:
         model = _model.describe(config, "config.json")
     except AirgapError as error:
         assert "config.json" in str(error)
         return
-    assert 1 in model["tensor_parallel_sizes"]
+    assert json.loads(json.dumps(model)) == model
     for size in range(1, 20):
         refused = _model.tensor_parallel_refusal(model, size) is not None
         assert refused != (size in model["tensor_parallel_sizes"]) or size > _model.LARGEST_SIZE
+        assert all(
+            way["tensor_parallel_size"] in model["tensor_parallel_sizes"] for way in _model.alternatives(model, size)
+        )

@@ -123,6 +123,31 @@ def test_shards(tmp_path: pathlib.Path) -> None:
     assert (described["bytes"], described["elements"]) == (12, 4)
 
 
+def test_what_need_not_be_complete(tmp_path: pathlib.Path) -> None:
+    index(tmp_path, {"a": "1.safetensors", "b": "2.safetensors"})
+    assert _safetensors.read(str(tmp_path), complete=False).missing_files == ["1.safetensors", "2.safetensors"]
+    write(tmp_path / "1.safetensors", {"a": tensor("F16", [2], 0, 4)}, 4)
+    weights = _safetensors.read(str(tmp_path), complete=False)
+    assert (weights.files, weights.missing_files) == (["1.safetensors", "2.safetensors"], ["2.safetensors"])
+    assert weights.tensors == {"a": _safetensors.Tensor("F16", [2], 2, 4)}
+
+
+def test_a_tensor_in_two_files_is_one(tmp_path: pathlib.Path) -> None:
+    for name in ("consolidated.safetensors", "model.safetensors"):
+        write(tmp_path / name, WEIGHTS, 74)
+    described = _safetensors.describe(str(tmp_path))
+    assert (described["bytes"], described["elements"], len(described["files"])) == (74, 42, 2)
+
+
+def test_the_first_broken_file_is_named_among_many(tmp_path: pathlib.Path) -> None:
+    for number in range(50):
+        write(tmp_path / f"{number:02}.safetensors", {f"t{number}": tensor("F16", [2], 0, 4)}, 4)
+    for number in (30, 40):
+        (tmp_path / f"{number}.safetensors").write_bytes((2**60).to_bytes(8, "little"))
+    with pytest.raises(AirgapError, match=r"30\.safetensors claims a header of 1152921504606846976 bytes"):
+        _safetensors.read(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     "weight_map", [None, {}, [], {"a": 1}, {"a": "../x.safetensors"}, {"a": "/x.safetensors"}, {"a": "config.json"}]
 )

@@ -267,7 +267,9 @@ def _versioned(chosen: Source, wish: Wish, names: Sequence[str], of_kernel: Sequ
         if wish.version:
             form = str(chosen.data.get("exact", _EXACT))
             return form.replace("{package}", name).replace("{version}", wish.version)
-        if chosen.branch and not chosen.data.get("streams") and chosen.branch not in name:
+        # Whoever names packages without a branch has perhaps another one.
+        known = wish.branch or not wish.packages
+        if known and chosen.branch and not chosen.data.get("streams") and chosen.branch not in name:
             return _OF_BRANCH.replace("{package}", name).replace("{branch}", chosen.branch)
         return name
 

@@ -35,6 +35,11 @@ _NVRM_VERSION = re.compile(r"^NVRM version: .*?Kernel Module(?: for \S+)?\s+(\d+
 _LED_TO = re.compile(r"^install\b.*\bmodprobe -i (\S+)", re.M)
 
 
+_JOURNAL = ("journalctl", "-k", "-b", "--output=short-monotonic", "--no-pager", "--quiet")
+# "[    9.123456] gpu1 kernel: NVRM: …" in the journal; dmesg writes neither host nor "kernel:".
+_STAMP = re.compile(r"^\[[^\]]*\]\s*(?:\S+ kernel: )?")
+
+
 class Driver(NamedTuple):
     """A kernel module: its version, and whether it is of the open kind; None where that is not told."""
 
@@ -46,7 +51,7 @@ class Driver(NamedTuple):
 
 
 class KernelModule(NamedTuple):
-    """A line of /proc/modules."""
+    """A loaded module: how often it is in use, and by which other modules."""
 
     references: int
     users: list[str]
@@ -74,16 +79,16 @@ class Decision(NamedTuple):
     reasons: tuple[str, ...] = ()
 
 
-def read_modules(text: str) -> dict[str, KernelModule]:
-    """The loaded modules in the text of /proc/modules."""
+def read_modules(folder: str) -> dict[str, KernelModule]:
+    """Of NVIDIA's modules and nouveau, those that /sys/module shows as loaded; one that is built in has no initstate."""
     found = {}
-    for line in text.splitlines():
-        fields = line.split()
-        if len(fields) >= 4:
-            references = int(fields[2]) if fields[2].isdigit() else 0
-            found[fields[0]] = KernelModule(
-                references, [user for user in fields[3].split(",") if user not in ("", "-")]
-            )
+    for name in (*MODULES, "nouveau"):
+        module = os.path.join(folder, name)
+        if os.path.exists(os.path.join(module, "initstate")):
+            references = _text(os.path.join(module, "refcnt")).strip()
+            holders = os.path.join(module, "holders")
+            users = sorted(os.listdir(holders)) if os.path.isdir(holders) else []
+            found[name] = KernelModule(int(references) if references.isdigit() else 0, users)
     return found
 
 
@@ -206,12 +211,15 @@ class Host:
         run: Run = run,
         running: str | None = None,
         proc: str = "/proc",
+        modules: str = "/sys/module",
         libraries: str = "/lib/modules",
     ) -> None:
         self.run = run
         self.running = running or os.uname().release
         self.wanted = wanted or self.running
         self.proc = proc
+        self.version = os.path.join(proc, "driver/nvidia/version")
+        self.modules = modules
         self.libraries = libraries
         self.done: list[str] = []
 
@@ -219,8 +227,8 @@ class Host:
         return State(
             self.running,
             self.wanted,
-            read_modules(self._text("modules")),
-            read_version(self._text("driver/nvidia/version")),
+            read_modules(self.modules),
+            read_version(_text(self.version)),
             self.installed(),
             users(self.proc),
         )
@@ -284,8 +292,8 @@ class Host:
         missing = [name for name in names if name not in state.modules]
         if missing or state.loaded is None or (state.installed and not same(state.loaded, state.installed)):
             raise AirgapError(
-                f"modprobe took {', '.join(names)}, and yet {self.proc}/modules lacks {', '.join(missing) or 'none of them'} and "
-                f"{self.proc}/driver/nvidia/version shows {state.loaded or 'no driver'}, where {state.installed} is installed. "
+                f"modprobe took {', '.join(names)}, and yet {self.modules} lacks {', '.join(missing) or 'none of them'} and "
+                f"{self.version} shows {state.loaded or 'no driver'}, where {state.installed} is installed. "
                 "Look for 'NVRM' in 'dmesg'"
             )
 
@@ -298,7 +306,7 @@ class Host:
         reasons = [f"{differing(before)}; {reason}" for reason in hindrances(self.state(), stopped=True)]
         for name in MODULES:
             # Where the distribution's modprobe.d unloads several together, this one may be gone already.
-            if reasons or name not in read_modules(self._text("modules")):
+            if reasons or name not in read_modules(self.modules):
                 continue
             said = self.run(["modprobe", "-r", name])
             if said.rc != 0:
@@ -336,25 +344,25 @@ class Host:
         return match.group(1) if match else ""
 
     def _log(self) -> list[str]:
-        said = quiet(self.run, ["dmesg"])
-        return (
-            [line for line in said.text.splitlines() if re.search(r"NVRM|nvidia|Lockdown|unsigned module", line)]
-            if said.rc == 0
-            else []
-        )
+        # In a container dmesg would tell of the machine, if of anything; the journal is the host's own.
+        said = quiet(self.run, _JOURNAL)
+        if said.rc != 0 or not said.text:
+            said = quiet(self.run, ["dmesg"])
+        return [line for line in said.text.splitlines() if re.search(r"NVRM|nvidia|Lockdown|unsigned module", line)]
 
-    def _text(self, name: str) -> str:
-        try:
-            with open(os.path.join(self.proc, name), encoding="utf-8", errors="replace") as file:
-                return file.read()
-        except OSError:
-            return ""
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
 
 
 def new_lines(before: Sequence[str], after: Sequence[str], limit: int = 6) -> list[str]:
     """What the kernel's log gained; its ring may have dropped older lines meanwhile."""
     known = set(before)
-    gained = [re.sub(r"^\[[^\]]*\]\s*", "", line).strip() for line in after if line not in known]
+    gained = [_STAMP.sub("", line).strip() for line in after if line not in known]
     return gained[-limit:]
 
 

@@ -1,11 +1,12 @@
 # Copyright (c) 2026 airgap.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host as _driver_load sees it: /proc in a directory, and programs that change it as kmod, DKMS and systemd would."""
+"""A host as _driver_load sees it: /proc and /sys/module in a directory, and programs that change it as kmod, DKMS and systemd would."""
 
 from __future__ import annotations
 
 import pathlib
+import shutil
 from typing import Sequence
 
 from ansible_collections.airgap.inference.plugins.module_utils._driver_load import Host
@@ -16,7 +17,6 @@ OPEN = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {}  Release Bui
 PROPRIETARY = (
     "NVRM version: NVIDIA UNIX x86_64 Kernel Module  {}  Tue Sep 16 19:00:00 UTC 2025\nGCC version: gcc version 12\n"
 )
-USES = {"nvidia": "nvidia_uvm,nvidia_modeset,", "nvidia_modeset": "nvidia_drm,"}
 
 
 class Machine:
@@ -30,27 +30,34 @@ class Machine:
         self.registered = ""
         self.active: list[str] = []
         self.calls: list[str] = []
-        self.log = "[    1.0] NVRM: an old line"
+        self.log = "[    1.0] gpu1 kernel: NVRM: an old line"
         self.log_after = ""
         (root / "proc" / "driver" / "nvidia").mkdir(parents=True)
         (root / "lib" / KERNEL).mkdir(parents=True)
-        (root / "proc" / "modules").write_text("ext4 1 1 - Live 0x0\n", encoding="utf-8")
+        # Built in: no initstate.
+        (root / "sys" / "ext4").mkdir(parents=True)
 
     def host(self, wanted: str | None = None) -> Host:
-        proc, libraries = str(self.root / "proc"), str(self.root / "lib")
-        return Host(wanted, run=self.run, running=KERNEL, proc=proc, libraries=libraries)
+        proc, modules, libraries = (str(self.root / name) for name in ("proc", "sys", "lib"))
+        return Host(wanted, run=self.run, running=KERNEL, proc=proc, modules=modules, libraries=libraries)
+
+    def module(self, name: str, references: int = 0, *users: str) -> None:
+        folder = self.root / "sys" / name
+        (folder / "holders").mkdir(parents=True)
+        (folder / "initstate").write_text("live\n", encoding="utf-8")
+        (folder / "refcnt").write_text(f"{references}\n", encoding="utf-8")
+        for user in users:
+            (folder / "holders" / user).symlink_to(f"../../{user}")
 
     def loaded(self, version: str, text: str = OPEN, modules: Sequence[str] = ("nvidia", "nvidia_uvm")) -> None:
-        users = {"nvidia": ",".join(m for m in modules if m in ("nvidia_uvm", "nvidia_modeset"))}
-        lines = [
-            f"{m} 1 {len(users.get(m, '').split(',')) if users.get(m) else 0} {users.get(m, '') + ',' if users.get(m) else '-'} Live 0x0 (OE)"
-            for m in modules
-        ]
-        (self.root / "proc" / "modules").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        for name in modules:
+            users = ["nvidia_uvm"] if name == "nvidia" and "nvidia_uvm" in modules else []
+            shutil.rmtree(self.root / "sys" / name, ignore_errors=True)
+            self.module(name, len(users), *users)
         (self.root / "proc" / "driver" / "nvidia" / "version").write_text(text.format(version), encoding="utf-8")
 
     def modules(self) -> list[str]:
-        return [line.split()[0] for line in (self.root / "proc" / "modules").read_text(encoding="utf-8").splitlines()]
+        return sorted(path.parent.name for path in (self.root / "sys").glob("*/initstate"))
 
     def user(self, pid: int, name: str, unit: str = "", device: str = "/dev/nvidia0") -> None:
         folder = self.root / "proc" / str(pid)
@@ -67,7 +74,7 @@ class Machine:
         return getattr(self, "_" + argv[0])(list(argv[1:]))
 
     def changed(self) -> list[str]:
-        asking = ("modinfo", "modprobe -S", "systemctl is-active", "dkms status", "dmesg")
+        asking = ("modinfo", "modprobe -S", "systemctl is-active", "dkms status", "journalctl", "dmesg")
         return [call for call in self.calls if not call.startswith(asking)]
 
     def _modinfo(self, argv: list[str]) -> Said:
@@ -80,15 +87,12 @@ class Machine:
         if argv[0] == "-S":
             # As Debian's modprobe.d leads the name.
             return Said(0, "" if self.name == "nvidia" else f"install modprobe -i {self.name} $CMDLINE_OPTS ")
-        names = self.modules()
         if argv[0] == "-r":
-            names = [name for name in names if name != argv[1]]
+            shutil.rmtree(self.root / "sys" / argv[1])
             if argv[1] == "nvidia":
                 (self.root / "proc" / "driver" / "nvidia" / "version").unlink()
-            (self.root / "proc" / "modules").write_text(
-                "".join(f"{name} 1 0 - Live 0x0\n" for name in names), encoding="utf-8"
-            )
             return Said(0, "")
+        names = [name for name in self.modules() if name.startswith("nvidia")]
         version, licence = self.modinfo[KERNEL]
         self.loaded(version, OPEN if "GPL" in licence else PROPRIETARY, [*names, argv[0]])
         return Said(0, "")
@@ -108,6 +112,8 @@ class Machine:
         self.modinfo[argv[2]] = ("580.105.08", "Dual MIT/GPL")
         return Said(0, "")
 
-    def _dmesg(self, argv: list[str]) -> Said:
+    def _journalctl(self, argv: list[str]) -> Said:
         log, self.log = self.log, self.log + self.log_after
         return Said(0, log)
+
+    _dmesg = _journalctl

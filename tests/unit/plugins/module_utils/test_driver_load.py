@@ -44,15 +44,16 @@ def test_the_loaded_version(text: str, driver: Driver | None) -> None:
     assert _driver_load.read_version(text) == driver
 
 
-def test_the_modules_of_the_kernel() -> None:
-    modules = _driver_load.read_modules(
-        "nvidia_uvm 4956160 4 - Live 0xffffffffc2c3e000 (POE)\n"
-        "nvidia 62853120 212 nvidia_uvm,nvidia_modeset, Live 0xffffffffc0e00000 (POE)\n"
-        "ext4 1011712 - - Live 0x0\n"
-    )
-    assert modules["nvidia"] == (212, ["nvidia_uvm", "nvidia_modeset"])
-    assert modules["nvidia_uvm"] == (4, [])
-    assert modules["ext4"] == (0, [])
+def test_the_modules_of_the_kernel(machine: Machine) -> None:
+    machine.module("nvidia_uvm", 4)
+    machine.module("nvidia", 212, "nvidia_uvm", "nvidia_modeset")
+    modules = _driver_load.read_modules(str(machine.root / "sys"))
+    assert modules == {"nvidia": (212, ["nvidia_modeset", "nvidia_uvm"]), "nvidia_uvm": (4, [])}
+
+
+def test_a_module_that_is_built_in_is_not_loaded(machine: Machine) -> None:
+    (machine.root / "sys" / "nouveau").mkdir()
+    assert _driver_load.read_modules(str(machine.root / "sys")) == {}
 
 
 def test_a_fresh_driver_is_loaded(machine: Machine) -> None:
@@ -123,8 +124,7 @@ def test_a_driver_in_use_asks_for_a_restart_and_nothing_is_touched(machine: Mach
 
 def test_a_foreign_module_asks_for_a_restart(machine: Machine) -> None:
     machine.loaded("580.95.05")
-    path = machine.root / "proc" / "modules"
-    path.write_text("gdrdrv 1 0 - Live 0x0\nnvidia 1 1 gdrdrv, Live 0x0\n", encoding="utf-8")
+    (machine.root / "sys" / "nvidia" / "holders" / "gdrdrv").symlink_to("../../gdrdrv")
     result = converge(machine)
     assert result["reboot_required"] is True
     assert "the kernel module gdrdrv uses nvidia" in str(result["reasons"])
@@ -133,7 +133,7 @@ def test_a_foreign_module_asks_for_a_restart(machine: Machine) -> None:
 def test_a_console_on_the_gpu_gives_the_services_back(machine: Machine) -> None:
     machine.loaded("580.95.05")
     machine.active = ["nvidia-persistenced.service"]
-    (machine.root / "proc" / "modules").write_text("nvidia 1 3 - Live 0x0\n", encoding="utf-8")
+    (machine.root / "sys" / "nvidia" / "refcnt").write_text("3\n", encoding="utf-8")
     result = converge(machine)
     assert (result["changed"], result["reboot_required"]) == (False, True)
     assert machine.changed()[-1] == "systemctl start nvidia-persistenced.service"
@@ -154,12 +154,12 @@ def test_unloading_may_be_forbidden(machine: Machine) -> None:
 
 
 def test_nouveau_goes_first(machine: Machine) -> None:
-    (machine.root / "proc" / "modules").write_text("nouveau 1 0 - Live 0x0\n", encoding="utf-8")
+    machine.module("nouveau")
     assert converge(machine)["actions"] == ["unloaded nouveau", "loaded nvidia, nvidia_uvm"]
 
 
 def test_a_nouveau_that_stays_asks_for_a_restart(machine: Machine) -> None:
-    (machine.root / "proc" / "modules").write_text("nouveau 1 4 - Live 0x0\n", encoding="utf-8")
+    machine.module("nouveau", 4)
     machine.answers["modprobe -r nouveau"] = Said(1, "modprobe: FATAL: Module nouveau is in use.")
     result = converge(machine)
     assert (result["changed"], result["reboot_required"]) == (False, True)
@@ -297,6 +297,14 @@ def test_refusals_of_the_kernel_are_told_apart(machine: Machine, said: str, log:
     assert all(part.strip() in str(raised.value) for part in log.rpartition("] ")[2].splitlines())
 
 
+def test_without_a_journal_the_kernel_itself_is_asked(machine: Machine) -> None:
+    machine.answers["journalctl -k -b --output=short-monotonic --no-pager --quiet"] = Said(0, "")
+    machine.answers["modprobe nvidia"] = Said(1, "modprobe: ERROR: could not insert 'nvidia': No such device")
+    machine.log_after = "\n[    9.1] NVRM: No NVIDIA GPU found."
+    with pytest.raises(AirgapError, match=r"log 'NVRM: No NVIDIA GPU found\.'"):
+        converge(machine)
+
+
 def test_a_driver_that_is_refused_after_the_old_one_went_names_what_waits(machine: Machine) -> None:
     machine.loaded("580.95.05")
     machine.active = ["nvidia-persistenced.service"]
@@ -307,7 +315,7 @@ def test_a_driver_that_is_refused_after_the_old_one_went_names_what_waits(machin
 
 def test_a_module_that_modprobe_only_claims_to_load(machine: Machine) -> None:
     machine.answers["modprobe nvidia_uvm"] = Said(0, "")
-    with pytest.raises(AirgapError, match="modules lacks nvidia_uvm"):
+    with pytest.raises(AirgapError, match="sys lacks nvidia_uvm"):
         converge(machine)
 
 

@@ -68,6 +68,7 @@ class Machine:
             run=self._run,
             running=KERNEL,
             proc=str(self.root / "proc"),
+            modules=str(self.root / "sys/module"),
             libraries=str(self.root / "lib/modules"),
         )
 

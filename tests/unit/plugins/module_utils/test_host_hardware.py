@@ -140,12 +140,11 @@ def test_without_modinfo_there_is_no_driver_yet(monkeypatch: pytest.MonkeyPatch,
 
 def test_what_is_loaded(machine: Machine) -> None:
     machine.write("proc/driver/nvidia/version", OPEN)
-    machine.write("proc/modules", "nvidia 14045184 0 - Live 0x0 (O)\n")
     assert described(machine)["loaded"] == {"nvidia": "580.105.08", "open": True, "nouveau": False}
 
 
 def test_nouveau_is_seen(machine: Machine) -> None:
-    machine.write("proc/modules", "nouveau 3100672 1 - Live 0x0\n")
+    machine.write("sys/module/nouveau/initstate", "live\n")
     assert described(machine)["loaded"] == {"nvidia": None, "open": None, "nouveau": True}
 
 

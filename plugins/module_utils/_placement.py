@@ -316,7 +316,7 @@ def _memory(
         return figures
     figures["kv_cache_memory_bytes"] = max(0, available)
     figures["kv_cache_tokens"] = plan.tokens(available, length)
-    figures["max_concurrency"] = round(plan.concurrency(available, length), 4)
+    figures["max_concurrency"] = plan.concurrency(available, length)
     limit = int(model.get("context_length_max") or model.get("context_length") or length)
     slack = 0.0 if settings.kv_cache_bytes is not None else slack
     figures["largest_max_model_len"] = plan.longest(available, max(limit, length))

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import torch
 import vllm.v1.core.single_type_kv_cache_manager  # noqa: F401 (registers the kinds of layers)
 from vllm.v1.core import kv_cache_utils
-from vllm.v1.kv_cache_interface import FullAttentionSpec, MLAAttentionSpec, SlidingWindowSpec
+from vllm.v1.kv_cache_interface import FullAttentionSpec, MambaSpec, MLAAttentionSpec, SlidingWindowSpec
 from vllm.v1.kv_cache_layout import KVCacheLayout
 
 BLOCK = 16
@@ -24,6 +24,10 @@ def spec(kind: str, heads: int, size: int, window: int):
     common = {"block_size": BLOCK, "head_size": size, "dtype": torch.bfloat16}
     if kind == "latent":
         return MLAAttentionSpec(num_kv_heads=1, **common)
+    if kind == "state":
+        # Of the page that attention with such heads has, as the platform pads it.
+        elements = BLOCK * heads * size * 2
+        return MambaSpec(block_size=BLOCK, shapes=((elements,),), dtypes=(torch.bfloat16,), mamba_cache_mode="align")
     if kind == "sliding":
         return SlidingWindowSpec(num_kv_heads=heads, sliding_window=window, **common)
     return FullAttentionSpec(num_kv_heads=heads, **common)

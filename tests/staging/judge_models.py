@@ -68,13 +68,21 @@ MODELS = {
     "falcon": {"model_type": "falcon", "multi_query": True, "new_decoder_architecture": False, "parallel_attn": True},
     "opt": {"model_type": "opt", "ffn_dim": 1024, "word_embed_proj_dim": 512, "max_position_embeddings": 2048},
 }
-# These count their width and heads under names of their own, and know none of the others.
-OWN_NAMES = ("gpt2",)
+# Without what the configuration of these does not have: the engine would read it all the same.
+WITHOUT = {
+    "gpt2": tuple(key for key in BASE if not key.endswith(("_id", "vocab_size"))),
+    "gpt_neox": ("num_key_value_heads", "head_dim"),
+    "falcon": ("num_key_value_heads", "head_dim", "intermediate_size"),
+    "opt": ("num_key_value_heads", "head_dim", "intermediate_size"),
+    "starcoder2": ("head_dim",),
+    "deepseek_v2": ("head_dim",),
+    "phi3": ("head_dim",),
+}
 
 
 def write(folder: Path, values: dict) -> None:
-    base = {"vocab_size": 512, "bos_token_id": 0, "eos_token_id": 1} if values["model_type"] in OWN_NAMES else BASE
-    settings = {**base, **values}
+    absent = WITHOUT.get(values["model_type"], ())
+    settings = {**{key: value for key, value in BASE.items() if key not in absent}, **values}
     config = AutoConfig.for_model(settings.pop("model_type"), **settings)
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)

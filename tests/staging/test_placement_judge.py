@@ -163,8 +163,13 @@ def test_the_arithmetic_of_a_thousand_sets_of_layers(engine: str) -> None:
         groups = [
             {"kind": kind, "layers": number, "kv_heads": heads, "head_size": head, "v_head_size": 0, "window": window}
             for kind, number, heads, head, window in case["layers"]
+            if kind != "state"
         ]
         layers = _kv_cache.layers_of({"attention": groups}, 1, 2, 16, 2)
+        states = [layer for layer in case["layers"] if layer[0] == "state"]
+        layers += [
+            _kv_cache.Layers(_kv_cache.STATE, number, 16, 16 * heads * head * 4) for _, number, heads, head, _ in states
+        ]
         plan = _kv_cache.plan(layers, case["in_flight"])
         memory, length = case["memory"], case["length"]
         if plan.needed(length) > memory:
@@ -185,8 +190,12 @@ def _case(chance: random.Random) -> dict[str, Any]:
                 chance.choice([128, 1024, 4096]),
             ]
         )
-    if chance.random() < 0.1:
+    other = chance.random()
+    if other < 0.1:
         layers = [["latent", chance.randint(1, 61), 1, 576, 0]]
+    elif other < 0.3:
+        # A recurrent model: its states have the page of its attention.
+        layers = [["full", *layers[0][1:]], ["state", chance.randint(1, 60), *layers[0][2:]]]
     return {
         "layers": layers,
         "memory": chance.randint(1, 2**36),

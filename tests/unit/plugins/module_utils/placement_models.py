@@ -4,7 +4,7 @@
 """Configurations of published models, as far as a placement depends on them, and GPUs as nvidia-smi describes them.
 
 Sources: the config.json of each model's public page (meta-llama/Llama-3.1-8B-Instruct, meta-llama/Llama-3.1-70B-Instruct,
-Qwen/Qwen2.5-7B-Instruct, deepseek-ai/DeepSeek-V3, openai/gpt-oss-20b).
+Qwen/Qwen2.5-7B-Instruct, Qwen/Qwen3-8B, Qwen/Qwen3-0.6B, Qwen/Qwen3.5-4B, deepseek-ai/DeepSeek-V3, openai/gpt-oss-20b).
 """
 
 from __future__ import annotations
@@ -44,6 +44,49 @@ QWEN_7B = {
     "num_hidden_layers": 28,
     "max_position_embeddings": 32768,
     "vocab_size": 152064,
+}
+QWEN3_8B = {
+    **LLAMA_8B,
+    "architectures": ["Qwen3ForCausalLM"],
+    "model_type": "qwen3",
+    "head_dim": 128,
+    "intermediate_size": 12288,
+    "num_hidden_layers": 36,
+    "max_position_embeddings": 40960,
+    "vocab_size": 151936,
+}
+QWEN3_SMALL = {
+    **QWEN3_8B,
+    "num_attention_heads": 16,
+    "hidden_size": 1024,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 28,
+    "tie_word_embeddings": True,
+}
+QWEN35_4B: dict[str, Any] = {
+    "architectures": ["Qwen3_5ForConditionalGeneration"],
+    "model_type": "qwen3_5",
+    "vision_config": {"depth": 24, "hidden_size": 1024, "num_heads": 16},
+    "text_config": {
+        "model_type": "qwen3_5_text",
+        "num_attention_heads": 16,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "hidden_size": 2560,
+        "intermediate_size": 9216,
+        "num_hidden_layers": 32,
+        "layer_types": ["linear_attention", "linear_attention", "linear_attention", "full_attention"] * 8,
+        "linear_conv_kernel_dim": 4,
+        "linear_key_head_dim": 128,
+        "linear_value_head_dim": 128,
+        "linear_num_key_heads": 16,
+        "linear_num_value_heads": 32,
+        "mamba_ssm_dtype": "float32",
+        "max_position_embeddings": 262144,
+        "vocab_size": 248320,
+        "dtype": "bfloat16",
+        "tie_word_embeddings": True,
+    },
 }
 DEEPSEEK_V3: dict[str, Any] = {
     "architectures": ["DeepseekV3ForCausalLM"],

@@ -18,7 +18,7 @@ description:
     since the driver's installation needs it next; it is purged when the build fails, and the host is as it was.
   - An installed driver that DKMS has not built for the kernel is tried in the same way, after a change of the kernel for example.
   - A failure is told with the compiler's first errors. The whole log is kept in C(/var/log/airgap).
-  - When nothing that DKMS builds is coming, nothing is tried. With dnf nothing is built either, and a warning says so: only what
+  - When nothing that DKMS builds is coming, nothing is tried. With dnf nothing is built either, and a warning says so. Only what
     installing would change, and the headers, are looked at.
 author:
   - airgap.inference contributors (@airgap-inference)

@@ -158,6 +158,11 @@ def test_holds_need_the_package_and_the_plugin(locks: Path) -> None:
     assert _dnf.to_hold([], INSTALLED, []) == []
 
 
+def test_a_lock_on_another_version_is_no_hold(locks: Path) -> None:
+    moved = {"app": INSTALLED["app"]._replace(version="1:2.0-1.el9", locked=False)}
+    assert _dnf.to_hold(["app"], moved, []) == ["app"]
+
+
 def test_a_hold_takes_the_place_of_the_one_before() -> None:
     host = Host((0, "", ""))
     _dnf.hold(host, [])

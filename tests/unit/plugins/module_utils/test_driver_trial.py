@@ -213,6 +213,7 @@ def test_what_cannot_be_taken_back_is_said(tmp_path: Path) -> None:
     host.builds, host.tools = False, TOOLS + "Inst libc6 [1] (2 airgap:airgap [amd64])\n"
     with pytest.raises(AirgapError, match=r"brought to newer versions for it and stay so: libc6 \(1\)"):
         trial(host, tmp_path / "second", plan(host, tmp_path))
+    assert "libc6" in host.installed and "dkms" not in host.installed
 
 
 def test_where_the_tools_were_there_nothing_is_purged(tmp_path: Path) -> None:

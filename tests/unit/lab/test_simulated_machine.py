@@ -55,6 +55,14 @@ def test_gpus_are_on_the_bus_and_in_their_slots(bus: Path) -> None:
     assert text(bus / "SLOTS/2/address") == "0000:29:00"
 
 
+def test_a_driver_is_bound_to_the_gpus_alone(bus: Path) -> None:
+    lab_bus.plug(described(nvswitches=1))
+    for driver in ("nouveau", "nvidia", ""):
+        lab_bus.bind(driver)
+        links = {path.parent.name: path.readlink().name for path in (bus / "DEVICES").glob("*/driver")}
+        assert links == ({"0000:18:00.0": driver, "0000:29:00.0": driver} if driver else {})
+
+
 def test_a_missing_gpu_leaves_the_bus_and_its_slot(bus: Path) -> None:
     machine = described()
     lab_bus.plug(machine)

@@ -60,6 +60,7 @@ def _keep_modules() -> None:
 
 def probe(described: dict[str, Any]) -> None:
     lab_bus.plug(described)
+    lab_bus.bind(lab_modules.bound())
     if described:
         lab_kernel.prepare(described)
     _report(described)

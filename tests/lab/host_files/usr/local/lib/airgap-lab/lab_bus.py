@@ -56,6 +56,17 @@ def plug(description: dict[str, Any]) -> None:
     _firmware(description.get("secure_boot"))
 
 
+def bind(driver: str) -> None:
+    """Which driver has the GPUs; the kernel makes a link to it."""
+    for device in DEVICES.iterdir():
+        link = device / "driver"
+        if device.is_symlink() or not (device / "class").read_text(encoding="utf-8").startswith("0x0302"):
+            continue
+        link.unlink(missing_ok=True)
+        if driver:
+            link.symlink_to(f"../../../../bus/pci/drivers/{driver}")
+
+
 def address_of(gpu: dict[str, Any]) -> str:
     """As the kernel writes it: four digits of the domain, lower case."""
     domain, _separator, rest = str(gpu["bus_id"]).lower().partition(":")

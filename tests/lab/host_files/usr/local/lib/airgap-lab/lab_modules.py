@@ -48,6 +48,11 @@ def loaded() -> dict[str, dict[str, str]]:
     return read
 
 
+def bound() -> str:
+    """Which of the loaded drivers has the GPUs: the first that came."""
+    return next((name for name in loaded() if name in ("nouveau", "nvidia")), "")
+
+
 def load(name: str, description: dict[str, Any]) -> None:
     present = loaded()
     if name in present:
@@ -159,6 +164,7 @@ def _show(present: dict[str, dict[str, str]], description: dict[str, Any]) -> No
         if present[name]["version"]:
             write(shown / "version", present[name]["version"] + "\n")
     write(TREE / "modules", "".join(lines))
+    lab_bus.bind(bound())
     _driver(present.get("nvidia"), present, description)
 
 

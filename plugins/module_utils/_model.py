@@ -33,6 +33,7 @@ VOCABULARY_PADDING = _model_split.VOCABULARY_PADDING
 
 tensor_parallel_refusal = _model_split.refusal
 alternatives = _model_split.alternatives
+proposal = _model_split.proposal
 
 _TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config")
 _INTERMEDIATE = ("intermediate_size", "ffn_hidden_size", "n_inner", "ffn_dim")

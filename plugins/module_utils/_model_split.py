@@ -62,6 +62,15 @@ def alternatives(model: dict[str, Any], gpus: int) -> list[dict[str, int]]:
     return found
 
 
+def proposal(model: dict[str, Any], gpus: int) -> str:
+    """The same for a person, with the options of vLLM; empty where nothing fits."""
+    ways = []
+    for way in alternatives(model, gpus)[:3]:
+        stated = [f"{key} {value}" for key, value in way.items() if value > 1 or key == "tensor_parallel_size"]
+        ways.append(" with ".join([stated[0], " and ".join(stated[1:])] if stated[1:] else stated))
+    return f"Ways to use {gpus} GPUs: {'; or '.join(ways)}" if ways else ""
+
+
 def obstacles(model: dict[str, Any], size: int) -> list[str]:
     """Everything that this size cannot divide."""
     return [*_heads(model, size), *_states(model, size), *_sizes(model, size), *_quantised(model, size)]

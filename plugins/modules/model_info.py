@@ -409,7 +409,7 @@ model:
           sample: 8030261248
 alternatives:
   description: >-
-    The ways to put O(tensor_parallel_size) GPUs to use, best first: dividing each layer, then stages of layers (they need not be equal), then
+    The ways to put O(tensor_parallel_size) GPUs to use, best first: dividing each layer, then stages of layers (they need not be equal; vLLM has them for most models), then
     replicas of the whole model.
   returned: when O(tensor_parallel_size) is stated
   type: list
@@ -451,7 +451,7 @@ def main() -> None:
     refusal = None if size is None else _model.tensor_parallel_refusal(model, size)
     answer = {"model": model} if size is None else {"model": model, "alternatives": _model.alternatives(model, size)}
     if refusal is not None:
-        module.fail_json(msg=f"{path}: {refusal}", **answer)
+        module.fail_json(msg=". ".join(filter(None, [f"{path}: {refusal}", _model.proposal(model, size)])), **answer)
     module.exit_json(changed=False, **answer)
 
 

@@ -185,6 +185,16 @@ def test_alternatives() -> None:
     assert _model.alternatives(qwen, 0) == []
 
 
+def test_a_proposal() -> None:
+    qwen = describe(num_attention_heads=28, num_key_value_heads=4, num_hidden_layers=28)
+    assert _model.proposal(qwen, 8) == (
+        "Ways to use 8 GPUs: tensor_parallel_size 4 with pipeline_parallel_size 2; or tensor_parallel_size 4 with data_parallel_size 2; "
+        "or tensor_parallel_size 2 with pipeline_parallel_size 4"
+    )
+    assert _model.proposal(qwen, 4).startswith("Ways to use 4 GPUs: tensor_parallel_size 4; or ")
+    assert _model.proposal(describe(num_experts=8, moe_intermediate_size=96, quantization_config=BLOCKS), 2) == ""
+
+
 def test_every_way_uses_all_gpus() -> None:
     for gpus in range(1, 33):
         for way in _model_split.alternatives(describe(), gpus):

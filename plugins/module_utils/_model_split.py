@@ -10,6 +10,7 @@ in vLLM 0.32 that asserts it.
 from __future__ import annotations
 
 import math
+from functools import reduce
 from typing import Any, Iterator
 
 LARGEST_SIZE = 16
@@ -176,7 +177,7 @@ def _blocks(model: dict[str, Any], quantization: dict[str, Any], size: int) -> I
         return
     if expert % rows or (size > 1 and expert % columns):
         # Only the method fp8 refines the scales; compressed-tensors asks for whole blocks.
-        finest = math.gcd(rows, columns, expert, model["hidden_size"] or 0)
+        finest = reduce(math.gcd, (rows, columns, expert, model["hidden_size"] or 0))
         if quantization["method"] != "fp8" or finest < _FINEST_BLOCK:
             yield f"{expert} columns of each expert on each of {size} GPUs are no multiple of the quantisation's block of {rows}"
 

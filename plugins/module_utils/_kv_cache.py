@@ -11,7 +11,7 @@ one block is never handed out.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Sequence
+from typing import Any, Iterator, NamedTuple, Sequence
 
 from ansible_collections.airgap.inference.plugins.module_utils import _recurrent_state
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
@@ -24,6 +24,9 @@ RECURRENT = ("recurrent", "linear")
 CUDA_BLOCK, CPU_BLOCK, CPU_LATENT_BLOCK = 16, 128, 16
 # FlashInfer's kernel for latent attention, the first choice on compute capability 10: vllm/v1/attention/backends/mla/flashinfer_mla.py.
 BLACKWELL_LATENT_BLOCK = 32
+# The kernels of sparse attention: vllm/v1/attention/backends/mla/indexer.py. Its FP8 row has scales and unpacked positions
+# (mla_attention.py, fp8_ds_mla), and its index a byte for each number and a scale for each 128 (models/deepseek_v2.py).
+SPARSE_BLOCK, SPARSE_FP8_ROW, INDEX_SCALE = 64, 656, 128
 # The page of a state is fitted to whole kernel blocks: vllm/platforms/interface.py (_align_hybrid_block_size).
 STATE_LATENT_ALIGNMENT = 128
 
@@ -144,12 +147,9 @@ def layers_of(
                 )
             states.append((count, size))
             continue
-        if part.get("indexer_head_size"):
-            raise AirgapError("sparse latent attention keeps a second cache of an own layout, which is not known here")
         if kind == LATENT:
             latent = True
-            # One vector for keys and values, the same on every rank.
-            found.append(Layers(LATENT, count, block, block * _size(part, "head_size") * element))
+            found.extend(_latent(part, count, block, element))
             continue
         if kind not in (FULL, SLIDING, CHUNKED):
             raise AirgapError(f"layers of kind {kind!r} are not known here")
@@ -161,13 +161,24 @@ def layers_of(
     return _with_states(found, states, STATE_LATENT_ALIGNMENT if latent else 1) if states else found
 
 
-def default_block(latent: bool, cpu: bool, capability: tuple[int, int] | None) -> int:
+def default_block(latent: bool, sparse: bool, cpu: bool, capability: tuple[int, int] | None) -> int:
     """The engine's block size where none is stated."""
+    if sparse:
+        return SPARSE_BLOCK
     if cpu:
         return CPU_LATENT_BLOCK if latent else CPU_BLOCK
     if latent and capability is not None and capability[0] == 10:
         return BLACKWELL_LATENT_BLOCK
     return CUDA_BLOCK
+
+
+def _latent(part: dict[str, Any], count: int, block: int, element: int) -> Iterator[Layers]:
+    """One vector for keys and values, the same on every rank; sparse attention keeps the keys of its index beside it."""
+    size, index = _size(part, "head_size"), part.get("indexer_head_size")
+    row = SPARSE_FP8_ROW if index and element == 1 else size * element
+    yield Layers(LATENT, count, block, block * row, None, (1, size, 0))
+    if index:
+        yield Layers(LATENT, count, block, block * (index + index // INDEX_SCALE * 4), None, (1, index, 0))
 
 
 def _with_states(layers: list[Layers], states: list[tuple[int, int]], alignment: int) -> list[Layers]:

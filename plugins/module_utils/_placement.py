@@ -66,7 +66,7 @@ class Case(NamedTuple):
     model: dict[str, Any]
     settings: Settings
     gpus: Sequence[Mapping[str, Any]] = ()
-    tensors: Sequence[_weight_shards.Tensor] | None = None
+    parts: Sequence[_weight_shards.Part] | None = None
     config: Mapping[str, Any] = {}
     image: Mapping[str, Any] = {}
     host: Mapping[str, Any] = {}
@@ -111,6 +111,8 @@ def evaluate(case: Case) -> Outcome:
         findings.extend(_placement_host.capabilities(model, dtype, cache, chosen, case.image))
         findings.extend(_placement_host.driver(case.image, case.host))
         findings.extend(_placement_host.links(chosen, settings.tensor_parallel_size))
+    elif _sparse(model):
+        findings.append(Finding(REFUSED, "device", "vLLM has no sparse attention on CPUs, and the model asks for it"))
     findings.extend(_placement_host.disks(case.disks))
     length = _length(case, findings)
     figures = {
@@ -403,11 +405,12 @@ def _available(
 
 def _weights(case: Case, element: int, figures: dict[str, Any]) -> int | None:
     settings, model = case.settings, case.model
-    tensors = case.tensors
-    if tensors is None:
+    parts = case.parts
+    if parts is None:
         tensors = _weight_estimate.tensors(model, case.config)
-        figures["weights_estimated"] = tensors is not None
-    if tensors is None:
+        parts = _weight_shards.parts(tensors) if tensors else None
+        figures["weights_estimated"] = parts is not None
+    if parts is None:
         return None
     vision = model.get("vision") or {}
     shares = _weight_shards.Shares(
@@ -421,7 +424,7 @@ def _weights(case: Case, element: int, figures: dict[str, Any]) -> int | None:
         element=element,
         tower_whole=bool(vision.get("replicated")),
     )
-    figures["weights_bytes_per_gpu"] = _weight_shards.fullest(tensors, shares) + _weight_shards.extra(tensors, shares)
+    figures["weights_bytes_per_gpu"] = _weight_shards.fullest(parts, shares) + _weight_shards.extra(parts, shares)
     return int(figures["weights_bytes_per_gpu"])
 
 
@@ -445,7 +448,8 @@ def _plan(
     cpu = settings.device == CPU
     if cache != "auto" and cache not in _ELEMENT:
         raise AirgapError(f"a kv_cache_dtype of {cache} packs its numbers in a way that is not known here")
-    block = settings.block_size or _kv_cache.default_block(bool(model["latent_attention"]), cpu, capability)
+    latent = bool(model["latent_attention"])
+    block = settings.block_size or _kv_cache.default_block(latent, _sparse(model), cpu, capability)
     text = case.config
     layers = _kv_cache.layers_of(
         model,
@@ -458,9 +462,13 @@ def _plan(
     stages = settings.pipeline_parallel_size
     # Asynchronous scheduling keeps one batch more in flight: vllm/config/vllm.py, max_concurrent_batches.
     in_flight = batch.tokens * (stages if cpu else stages + 1)
-    caching = settings.enable_prefix_caching and not (cpu and model["latent_attention"])
+    caching = settings.enable_prefix_caching and not (cpu and latent)
     plan = _kv_cache.plan(layers, in_flight, stages, 2 if caching else 1)
     return plan, max((group.block for group in plan.groups), default=block)
+
+
+def _sparse(model: Mapping[str, Any]) -> bool:
+    return any(part.get("indexer_head_size") for part in model["attention"] or ())
 
 
 def _usable(gpu: Mapping[str, Any]) -> int:

@@ -26,10 +26,10 @@ def read(parameters: Mapping[str, Any]) -> _placement.Case:
     path = str(parameters["path"])
     model = _model.read(path, complete=False)
     weights = model.get("weights")
-    tensors = None
+    parts = None
     # Of weights that are there in part, the configuration tells more.
     if weights and not weights["missing_files"] and model.get("format") == "safetensors":
-        tensors = [_tensor(name, tensor) for name, tensor in _model.tensors(path).items()]
+        parts = _weight_shards.parts(_tensor(name, tensor) for name, tensor in _model.tensors(path).items())
     gpus, host = _gpus(parameters.get("gpus"))
     host.update({key: value for key, value in (parameters.get("host") or {}).items() if value is not None})
     disks = [dict(disk) for disk in parameters.get("disks") or ()]
@@ -40,7 +40,7 @@ def read(parameters: Mapping[str, Any]) -> _placement.Case:
         model=model,
         settings=settings(parameters, bool(gpus)),
         gpus=gpus,
-        tensors=tensors,
+        parts=parts,
         config=_configuration(os.path.join(path, _model.CONFIG)),
         image={key: value for key, value in (parameters.get("image") or {}).items() if value},
         host=host,

@@ -34,6 +34,11 @@ _KEPT = re.compile(r"scale|zero|qzeros|g_idx|correction_bias|A_log")
 _FLOATS = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2}
 
 
+# What becomes of a tensor.
+DIVIDED, WHOLE, KEY_VALUE, FUSED, HEAD, EMBEDDING = "divided", "whole", "key_value", "fused", "head", "embedding"
+TOWER, TOWER_WHOLE, PREDICTION, UNPACKED = "tower", "tower_whole", "prediction", "unpacked"
+
+
 class Tensor(NamedTuple):
     """One tensor: its name, the type in which it is stored, its elements and bytes."""
 
@@ -41,6 +46,15 @@ class Tensor(NamedTuple):
     dtype: str
     elements: int
     bytes: int
+
+
+class Part(NamedTuple):
+    """Like tensors of one layer together. Numbers of plain types take the model's dtype in memory; everything else stays as it is."""
+
+    role: str
+    layer: int
+    plain: int
+    stored: int
 
 
 class Shares(NamedTuple):
@@ -59,57 +73,83 @@ class Shares(NamedTuple):
     tower_whole: bool = False
 
 
-def fullest(tensors: Iterable[Tensor], shares: Shares) -> int:
+def parts(tensors: Iterable[Tensor]) -> list[Part]:
+    """The tensors by what becomes of them; there may be a hundred thousand, and the answer is asked for often."""
+    sums: dict[tuple[str, int], list[int]] = {}
+    for tensor in tensors:
+        role, layer = _role(tensor.name), _LAYER.search(tensor.name)
+        entry = sums.setdefault(
+            (role, int(layer.group(1)) if layer and role not in (TOWER, TOWER_WHOLE) else -1), [0, 0]
+        )
+        if tensor.dtype in _FLOATS and not _KEPT.search(tensor.name):
+            entry[0] += tensor.elements
+        else:
+            entry[1] += tensor.bytes
+        if (
+            role == DIVIDED
+            and ".kv_b_proj." in tensor.name
+            and tensor.name.endswith("weight")
+            and tensor.dtype not in _FLOATS
+        ):
+            # Counted once more, and not among the weights: see extra().
+            sums.setdefault((UNPACKED, -1), [0, 0])[0] += tensor.elements
+    return [Part(role, layer, plain, stored) for (role, layer), (plain, stored) in sums.items()]
+
+
+def fullest(found: Iterable[Part], shares: Shares) -> int:
     """Bytes of the weights on the GPU that holds most."""
     stages = [0] * shares.stages
     last = shares.stages - 1
     starts = _starts(shares)
-    for tensor in tensors:
-        if tensor.name.startswith("mtp.") or (shares.tied and _HEAD.search(tensor.name) and last == 0):
+    for part in found:
+        size = _share(part, shares)
+        if part.role in (PREDICTION, UNPACKED) or (part.role == HEAD and shares.tied and last == 0):
             continue
-        size = _share(tensor, shares)
-        if _TOWER.search(tensor.name):
+        if part.role in (TOWER, TOWER_WHOLE):
             stages[0] += size
-            continue
-        layer = _LAYER.search(tensor.name)
-        if layer:
-            index = int(layer.group(1))
-            if index < max(shares.layers, 1):
-                stages[max(stage for stage, start in enumerate(starts) if start <= index)] += size
-        elif _EMBEDDING.search(tensor.name):
+        elif part.role == EMBEDDING:
             stages[0] += size
             if shares.tied and last:
                 stages[last] += size
-        else:
+        elif part.layer < 0:
             stages[last] += size
+        elif part.layer < max(shares.layers, 1):
+            stages[max(stage for stage, start in enumerate(starts) if start <= part.layer)] += size
     return max(stages)
 
 
-def extra(tensors: Iterable[Tensor], shares: Shares) -> int:
+def extra(found: Iterable[Part], shares: Shares) -> int:
     """What latent attention keeps besides: quantised up-projections, unpacked for decoding (mla_attention.py, W_UV and W_UK_T)."""
     if not shares.latent:
         return 0
-    per_stage = sum(
-        tensor.elements * shares.element // shares.ranks
-        for tensor in tensors
-        if ".kv_b_proj." in tensor.name and tensor.name.endswith("weight") and tensor.dtype not in _FLOATS
-    )
-    return per_stage // shares.stages
+    return sum(part.plain * shares.element // shares.ranks for part in found if part.role == UNPACKED) // shares.stages
 
 
-def _share(tensor: Tensor, shares: Shares) -> int:
-    name, size = tensor.name, tensor.bytes
-    if tensor.dtype in _FLOATS and not _KEPT.search(name):
-        size = tensor.elements * shares.element
-    if shares.ranks == 1 or _REPLICATED.search(name) or _ROW_BIAS.search(name):
-        return size
+def _role(name: str) -> str:
+    if name.startswith("mtp."):
+        return PREDICTION
+    whole = _REPLICATED.search(name) or _ROW_BIAS.search(name)
     if _TOWER.search(name):
-        return size if shares.tower_whole else -(-size // shares.ranks)
+        return TOWER_WHOLE if whole else TOWER
+    if whole:
+        return WHOLE
+    if _HEAD.search(name):
+        return HEAD
+    if _EMBEDDING.search(name):
+        return EMBEDDING
+    if _FUSED.search(name):
+        return FUSED
+    return KEY_VALUE if _KEY_VALUE.search(name) else DIVIDED
+
+
+def _share(part: Part, shares: Shares) -> int:
+    size = part.plain * shares.element + part.stored
+    if shares.ranks == 1 or part.role in (WHOLE, TOWER_WHOLE) or (part.role == TOWER and shares.tower_whole):
+        return size
     if not shares.latent and shares.kv_heads < shares.ranks:
-        if _FUSED.search(name):
-            whole = shares.heads + 2 * shares.kv_heads
-            return size * (shares.heads // shares.ranks + 2) // whole
-        if _KEY_VALUE.search(name):
+        if part.role == FUSED:
+            return size * (shares.heads // shares.ranks + 2) // (shares.heads + 2 * shares.kv_heads)
+        if part.role == KEY_VALUE:
             return size // shares.kv_heads
     return -(-size // shares.ranks)
 

@@ -184,9 +184,8 @@ def test_a_model_without_attention_has_its_states_only() -> None:
         (model(group("recurrent", 4, state={"type": "mamba2", "groups": 1})), "is not known here"),
         (model(group("strange", 4)), "kind 'strange'"),
         (model(group(FULL, 4, kv_heads=None)), "kv_heads of its full"),
-        (model(group(LATENT, 4, kv_heads=1, head_size=576, indexer_head_size=128)), "sparse latent attention"),
     ],
-    ids=["unknown", "no-state", "half-a-state", "strange", "no-heads", "sparse"],
+    ids=["unknown", "no-state", "half-a-state", "strange", "no-heads"],
 )  # fmt: skip
 def test_what_is_not_known_is_said(described: dict[str, Any], said: str) -> None:
     with pytest.raises(AirgapError, match=said):
@@ -194,18 +193,30 @@ def test_what_is_not_known_is_said(described: dict[str, Any], said: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("latent", "cpu", "capability", "block"),
+    ("latent", "sparse", "cpu", "capability", "block"),
     [
-        (False, False, (9, 0), 16),
-        (False, True, None, 128),
-        (True, True, None, 16),
-        (True, False, (10, 0), 32),
-        (True, False, (9, 0), 16),
-        (True, False, None, 16),
+        (False, False, False, (9, 0), 16),
+        (False, False, True, None, 128),
+        (True, False, True, None, 16),
+        (True, False, False, (10, 0), 32),
+        (True, False, False, (9, 0), 16),
+        (True, False, False, None, 16),
+        (True, True, False, (9, 0), 64),
     ],
 )
-def test_blocks_where_none_are_stated(latent: bool, cpu: bool, capability: tuple[int, int] | None, block: int) -> None:
-    assert _kv_cache.default_block(latent, cpu, capability) == block
+def test_blocks_where_none_are_stated(
+    latent: bool, sparse: bool, cpu: bool, capability: tuple[int, int] | None, block: int
+) -> None:
+    assert _kv_cache.default_block(latent, sparse, cpu, capability) == block
+
+
+@pytest.mark.parametrize(("element", "row"), [(2, 576 * 2), (1, 656)])
+def test_sparse_attention_keeps_its_index_beside(element: int, row: int) -> None:
+    # DeepSeek-V3.2: 128 numbers of a byte and a scale for each token and layer.
+    described = model(group(LATENT, 61, heads=128, kv_heads=1, head_size=576, v_head_size=0, indexer_head_size=128))
+    found = _kv_cache.plan(_kv_cache.layers_of(described, 8, element, 64, 2), 0)
+    assert len(found.groups) == 1
+    assert found.bytes_per_token == 61 * (row + 132)
 
 
 layer = st.builds(

@@ -11,6 +11,7 @@ import gguf
 import numpy
 import pytest
 from ansible_collections.airgap.inference.plugins.module_utils import (
+    _model,
     _placement,
     _placement_case,
     _placement_host,
@@ -27,6 +28,8 @@ from ansible_collections.airgap.inference.tests.unit.plugins.module_utils.placem
     L40S,
     T4,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 GIB = 2**30
 Place = Callable[..., "dict[str, Any]"]
@@ -78,7 +81,7 @@ def test_the_memory_of_the_cache_is_near_what_vllm_logged(tmp_path: pathlib.Path
     config, parameters, loaded, reported = LOGGED[name]
     case = _placement_case.read({"path": models.write(tmp_path, config), **parameters})
     whole = _weight_shards.Tensor("model.norm.weight", "U8", 1, int(loaded * GIB))
-    figures = _placement.evaluate(case._replace(tensors=[whole])).figures
+    figures = _placement.evaluate(case._replace(parts=_weight_shards.parts([whole]))).figures
     assert figures["kv_cache_memory_bytes"] / GIB == pytest.approx(reported, rel=0.025)
 
 
@@ -289,3 +292,47 @@ def test_files_of_another_engine(tmp_path: pathlib.Path) -> None:
     answer = _placement_remedies.place(_placement_case.read({"path": str(tmp_path), "gpus": [H100]}))
     assert answer["verdict"] == "does not fit"
     assert "the weights are GGUF, which vLLM 0.32 does not load" in answer["reasons"][0]
+
+
+CONFIGS = (models.LLAMA_8B, models.LLAMA_70B, models.QWEN_7B, models.QWEN35_4B, models.DEEPSEEK_V3, models.GPT_OSS_20B)
+CASES = st.fixed_dictionaries(
+    {
+        "tensor_parallel_size": st.integers(1, 9),
+        "pipeline_parallel_size": st.integers(1, 3),
+        "max_model_len": st.none() | st.integers(1, 200000),
+        "gpu_memory_utilization": st.floats(0.1, 1),
+        "kv_cache_dtype": st.sampled_from(_placement.CACHE_DTYPES),
+        "dtype": st.sampled_from(_placement.DTYPES),
+        "kv_cache_bytes": st.none() | st.integers(1, 2**38),
+        "max_num_batched_tokens": st.none() | st.integers(1, 65536),
+        "enforce_eager": st.booleans(),
+        "block_size": st.none() | st.sampled_from([16, 64, 128]),
+    }
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(CONFIGS), CASES, st.lists(st.sampled_from([H100, H200, A100, L40S, L4, T4]), max_size=8))
+def test_any_question_has_an_answer_and_its_remedies_help(
+    config: dict[str, Any], asked: dict[str, Any], gpus: list[dict[str, Any]]
+) -> None:
+    # Without the walk through files, which would be made anew for each.
+    chosen = _placement_case.settings(asked, bool(gpus))
+    indexed = [{"index": index, **gpu} for index, gpu in enumerate(gpus)]
+    case = _placement.Case(
+        _model.describe(config, "config.json"), chosen, indexed, config=config.get("text_config", config)
+    )
+    answer = _placement_remedies.place(case)
+    assert answer["verdict"] in ("fits", "tight", "does not fit", "unknown")
+    assert bool(answer["reasons"]) == (answer["verdict"] != "fits")
+    refused = _placement_remedies._topics(_placement.evaluate(case), "refused")
+    for change in answer["changes"]:
+        if change:
+            after = _placement.evaluate(case._replace(settings=chosen._replace(**change)))
+            assert _placement_remedies._topics(after, "refused") <= refused
+    more = [{**gpu, "memory_mib": gpu["memory_mib"] * 2} for gpu in indexed]
+    larger = _placement.evaluate(
+        case._replace(gpus=more, settings=chosen._replace(max_num_batched_tokens=2048, max_num_seqs=64))
+    )
+    smaller = _placement.evaluate(case._replace(settings=chosen._replace(max_num_batched_tokens=2048, max_num_seqs=64)))
+    assert _placement_remedies._topics(larger, "refused") <= _placement_remedies._topics(smaller, "refused")

@@ -18,10 +18,18 @@ def plain(name: str, elements: int = 3200, dtype: str = "BF16", width: int = 2) 
     return Tensor(name, dtype, elements, elements * width)
 
 
+def fullest(tensors: list[Tensor], shares: Shares) -> int:
+    return _weight_shards.fullest(_weight_shards.parts(tensors), shares)
+
+
+def extra(tensors: list[Tensor], shares: Shares) -> int:
+    return _weight_shards.extra(_weight_shards.parts(tensors), shares)
+
+
 def share(name: str, **changes: Any) -> float:
     """What of one tensor the fullest GPU holds."""
     tensor = plain(name)
-    return _weight_shards.fullest([tensor], SHARES._replace(**changes)) / tensor.bytes
+    return fullest([tensor], SHARES._replace(**changes)) / tensor.bytes
 
 
 @pytest.mark.parametrize(
@@ -73,11 +81,11 @@ def test_stages_have_some_of_the_layers_each() -> None:
     # Four stages of 61 layers: 15, 15, 16, 15, as vLLM's get_pp_indices has them; the first and the last have the embeddings.
     layers = [plain(f"model.layers.{layer}.mlp.up_proj.weight", 100) for layer in range(61)]
     shares = SHARES._replace(ranks=1, stages=4, layers=61)
-    assert _weight_shards.fullest(layers, shares) == 16 * 200
-    assert _weight_shards.fullest([*layers, plain("model.embed_tokens.weight", 1000)], shares) == 15 * 200 + 2000
-    assert _weight_shards.fullest([*layers, plain("lm_head.weight", 1000)], shares) == 15 * 200 + 2000
+    assert fullest(layers, shares) == 16 * 200
+    assert fullest([*layers, plain("model.embed_tokens.weight", 1000)], shares) == 15 * 200 + 2000
+    assert fullest([*layers, plain("lm_head.weight", 1000)], shares) == 15 * 200 + 2000
     tied = shares._replace(tied=True)
-    assert _weight_shards.fullest([*layers, plain("model.embed_tokens.weight", 1000)], tied) == 15 * 200 + 2000
+    assert fullest([*layers, plain("model.embed_tokens.weight", 1000)], tied) == 15 * 200 + 2000
 
 
 def test_what_is_not_loaded() -> None:
@@ -98,14 +106,14 @@ def test_what_is_not_loaded() -> None:
     ids=["plain", "scale", "bias", "fp8"],
 )
 def test_types_in_memory(name: str, dtype: str, width: int, part: float) -> None:
-    assert _weight_shards.fullest([plain(name, 3200, dtype, width)], SHARES) == 3200 * part
+    assert fullest([plain(name, 3200, dtype, width)], SHARES) == 3200 * part
 
 
 def test_quantised_latent_attention_keeps_its_up_projection_twice() -> None:
     quantised = plain("model.layers.0.self_attn.kv_b_proj.weight", 3200, "F8_E4M3", 1)
-    assert _weight_shards.extra([quantised], SHARES._replace(latent=True)) == 3200 * 2 / 4
-    assert _weight_shards.extra([plain("model.layers.0.self_attn.kv_b_proj.weight")], SHARES._replace(latent=True)) == 0
-    assert _weight_shards.extra([quantised], SHARES) == 0
+    assert extra([quantised], SHARES._replace(latent=True)) == 3200 * 2 / 4
+    assert extra([plain("model.layers.0.self_attn.kv_b_proj.weight")], SHARES._replace(latent=True)) == 0
+    assert extra([quantised], SHARES) == 0
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from packages_room import run
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 # What Debian itself does not have; the inventory names the vendors' repositories.
-VENDORS = {"containerd.io", "docker-ce", "docker-ce-cli", "docker-compose-plugin", "nvidia-container-toolkit"}
+VENDORS = {"containerd.io", "docker-ce", "docker-ce-cli", "docker-compose-plugin", "nvidia-container-toolkit-base"}
 
 
 def mirrors() -> dict[str, str]:

@@ -45,7 +45,7 @@ def wait_for_answer(gpu_host: Host, seconds: int = 300) -> bool:
 
 
 def test_packages_come_from_the_depot_alone(gpu_host: Host) -> None:
-    for package in ("docker.io", "nvidia-container-toolkit", "nvidia-persistenced"):
+    for package in ("docker.io", "nvidia-container-toolkit-base", "nvidia-persistenced"):
         policy = gpu_host.check_output(f"apt-cache policy {package}")
         assert "https://bastion/packages/debian-trixie" in policy, policy
 

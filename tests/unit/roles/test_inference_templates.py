@@ -141,4 +141,4 @@ def test_the_unit_is_put_together(rendered: list[dict[str, str]], tmp_path: Path
     unit = rendered[0]["airgap-inference@.service"]
     for line in ("Type=exec", "Restart=always", "Requires=docker.service", "WantedBy=multi-user.target"):
         assert f"{line}\n" in unit
-    assert "After=docker.service nvidia-persistenced.service nvidia-cdi-refresh.service\n" in unit
+    assert "After=docker.service nvidia-persistenced.service nvidia-fabricmanager.service\n" in unit

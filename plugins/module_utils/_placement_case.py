@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 from typing import Any, Mapping
 
-from ansible_collections.airgap.inference.plugins.module_utils import _model, _placement, _safetensors, _weight_shards
+from ansible_collections.airgap.inference.plugins.module_utils import _model, _safetensors, _weight_shards
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 from ansible_collections.airgap.inference.plugins.module_utils._json import read_object
+from ansible_collections.airgap.inference.plugins.module_utils._placement_terms import CPU, CUDA, Case, Settings
 
 _NESTED = ("text_config", "llm_config", "language_config", "thinker_config")
 _POSITIVE = (
@@ -21,7 +22,7 @@ _LARGEST = 2**50
 _LARGEST_PARALLEL = 4096
 
 
-def read(parameters: Mapping[str, Any]) -> _placement.Case:
+def read(parameters: Mapping[str, Any]) -> Case:
     """The case that a module's parameters describe."""
     path = str(parameters["path"])
     model = _model.read(path, complete=False)
@@ -36,7 +37,7 @@ def read(parameters: Mapping[str, Any]) -> _placement.Case:
     for disk in disks:
         if disk.get("needed_bytes") is None and weights and not weights["missing_files"]:
             disk["needed_bytes"] = weights["bytes"]
-    return _placement.Case(
+    return Case(
         model=model,
         settings=settings(parameters, bool(gpus)),
         gpus=gpus,
@@ -48,7 +49,7 @@ def read(parameters: Mapping[str, Any]) -> _placement.Case:
     )
 
 
-def settings(parameters: Mapping[str, Any], gpus: bool) -> _placement.Settings:
+def settings(parameters: Mapping[str, Any], gpus: bool) -> Settings:
     """The engine's settings, each in its bounds."""
     for key in _POSITIVE:
         value = parameters.get(key)
@@ -63,13 +64,9 @@ def settings(parameters: Mapping[str, Any], gpus: bool) -> _placement.Settings:
     device = parameters.get("device") or "auto"
     if device == "auto":
         fixed = parameters.get("kv_cache_bytes") is not None
-        device = _placement.CPU if fixed and not gpus else _placement.CUDA
-    stated = {
-        key: parameters[key]
-        for key in _placement.Settings._fields
-        if key != "device" and parameters.get(key) is not None
-    }
-    return _placement.Settings(**stated, device=device)
+        device = CPU if fixed and not gpus else CUDA
+    stated = {key: parameters[key] for key in Settings._fields if key != "device" and parameters.get(key) is not None}
+    return Settings(**stated, device=device)
 
 
 def _gpus(value: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:

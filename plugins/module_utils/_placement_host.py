@@ -6,12 +6,20 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Iterator, Mapping, NamedTuple, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 from ansible_collections.airgap.inference.plugins.module_utils import _compute_capability
-
-REFUSED, TIGHT, UNKNOWN, NOTE = "refused", "tight", "unknown", "note"
-MIB, GIB = 2**20, 2**30
+from ansible_collections.airgap.inference.plugins.module_utils._placement_terms import (
+    GIB,
+    MIB,
+    NOTE,
+    REFUSED,
+    TIGHT,
+    UNKNOWN,
+    Finding,
+    gib,
+    named,
+)
 
 # The oldest driver on which programs of a CUDA release run, and of its minor releases.
 # NVIDIA, CUDA Compatibility, "Minor Version Compatibility": https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html
@@ -27,26 +35,6 @@ _DISK_MARGIN = 2 * GIB
 # GPUs of data centres, on which an image's forward compatibility package works.
 # NVIDIA, CUDA Compatibility, "Forward Compatibility": https://docs.nvidia.com/deploy/cuda-compatibility/forward-compatibility.html
 _DATA_CENTRE = re.compile(r"\b(?:Tesla|[ABHVLTP]\d{1,3}S?|GH200|GB\d{3}|RTX PRO 6000 Blackwell Server)\b")
-
-
-class Finding(NamedTuple):
-    """Something that stands in the way, or nearly; with changes of settings that may mend it and what each costs."""
-
-    level: str
-    topic: str
-    text: str
-    changes: Sequence[tuple[Mapping[str, Any], int]] = ()
-
-
-def gib(size: int) -> str:
-    return f"{size / GIB:.2f} GiB"
-
-
-def named(gpu: Mapping[str, Any]) -> str:
-    """The GPU as a person finds it."""
-    parts = [f"GPU {gpu['index']}" if gpu.get("index") is not None else "a GPU"]
-    parts.extend(str(gpu[key]) for key in ("name", "uuid", "pci_address") if gpu.get(key))
-    return parts[0] + (f" ({', '.join(parts[1:])})" if parts[1:] else "")
 
 
 def capabilities(

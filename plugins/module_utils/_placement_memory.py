@@ -17,8 +17,6 @@ from typing import Any, NamedTuple
 
 MIB, GIB = 2**20, 2**30
 
-# vllm/config/cache.py
-DEFAULT_UTILIZATION = 0.92
 # vllm/envs.py, VLLM_FLASHINFER_WORKSPACE_BUFFER_SIZE; FlashInfer is the first choice on compute capability 10.
 FLASHINFER_WORKSPACE = 394 * MIB
 

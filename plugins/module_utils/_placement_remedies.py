@@ -8,8 +8,16 @@ from __future__ import annotations
 from typing import Any, Iterator, Mapping, NamedTuple
 
 from ansible_collections.airgap.inference.plugins.module_utils import _model, _placement
-from ansible_collections.airgap.inference.plugins.module_utils._placement import Case, Outcome
-from ansible_collections.airgap.inference.plugins.module_utils._placement_host import REFUSED, TIGHT
+from ansible_collections.airgap.inference.plugins.module_utils._placement_terms import (
+    CPU,
+    CUDA,
+    FITS,
+    NOTE,
+    REFUSED,
+    TIGHT,
+    Case,
+    Outcome,
+)
 
 # vLLM leaves the rest to CUDA and to fragments; above it starts fail for lack of a few MiB.
 _HIGHEST_UTILIZATION = 0.95
@@ -29,11 +37,11 @@ class Remedy(NamedTuple):
 def place(case: Case) -> dict[str, Any]:
     """The whole answer: verdict, reasons, remedies and figures."""
     outcome = _placement.evaluate(case)
-    found = list(remedies(case, outcome)) if outcome.verdict != _placement.FITS else []
+    found = list(remedies(case, outcome)) if outcome.verdict != FITS else []
     return {
         "verdict": outcome.verdict,
-        "reasons": [finding.text for finding in outcome.findings if finding.level != _placement.NOTE],
-        "notes": [finding.text for finding in outcome.findings if finding.level == _placement.NOTE],
+        "reasons": [finding.text for finding in outcome.findings if finding.level != NOTE],
+        "notes": [finding.text for finding in outcome.findings if finding.level == NOTE],
         "remedies": [remedy.text for remedy in found],
         "changes": [dict(remedy.change) for remedy in found],
         **outcome.figures,
@@ -67,7 +75,7 @@ def _candidates(case: Case, outcome: Outcome) -> Iterator[tuple[dict[str, Any], 
         yield from _splits(case, 2)
     if "memory" not in topics:
         return
-    if settings.device == _placement.CUDA and settings.kv_cache_bytes is None:
+    if settings.device == CUDA and settings.kv_cache_bytes is None:
         if settings.gpu_memory_utilization < _HIGHEST_UTILIZATION:
             yield {"gpu_memory_utilization": _HIGHEST_UTILIZATION}, 1
         if (settings.max_num_batched_tokens or _SMALL_BATCH + 1) > _SMALL_BATCH:
@@ -78,7 +86,7 @@ def _candidates(case: Case, outcome: Outcome) -> Iterator[tuple[dict[str, Any], 
     if settings.kv_cache_dtype == "auto" and outcome.figures["kv_cache_dtype"] == "auto":
         yield {"kv_cache_dtype": "fp8"}, 4
     yield from _splits(case, 6)
-    if settings.kv_cache_bytes is not None and settings.device == _placement.CPU:
+    if settings.kv_cache_bytes is not None and settings.device == CPU:
         needed = _needed(outcome)
         if needed:
             yield {"kv_cache_bytes": needed}, 2
@@ -112,7 +120,7 @@ def _splits(case: Case, cost: int) -> Iterator[tuple[dict[str, Any], int]]:
 def _other_hardware(case: Case, outcome: Outcome) -> Iterator[Remedy]:
     """The least memory of a GPU with which it would fit, and how many more of the same GPUs, by asking for them."""
     settings = case.settings
-    if settings.device != _placement.CUDA or outcome.figures["weights_bytes_per_gpu"] is None:
+    if settings.device != CUDA or outcome.figures["weights_bytes_per_gpu"] is None:
         return
     number = settings.tensor_parallel_size * settings.pipeline_parallel_size * settings.data_parallel_size
     sample = dict(case.gpus[0]) if case.gpus else {}

@@ -286,7 +286,7 @@ gpus:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.airgap.inference.plugins.module_utils import _placement_case, _placement_remedies
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
-from ansible_collections.airgap.inference.plugins.module_utils._placement import CACHE_DTYPES, DTYPES
+from ansible_collections.airgap.inference.plugins.module_utils._placement_terms import CACHE_DTYPES, DTYPES
 
 
 def main() -> None:

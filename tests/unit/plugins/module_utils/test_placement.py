@@ -14,8 +14,8 @@ from ansible_collections.airgap.inference.plugins.module_utils import (
     _model,
     _placement,
     _placement_case,
-    _placement_host,
     _placement_remedies,
+    _placement_terms,
     _weight_shards,
 )
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
@@ -261,14 +261,14 @@ def test_what_makes_no_sense_is_an_error(place: Place, parameters: dict[str, Any
 
 
 def test_the_verdicts_of_several_findings() -> None:
-    find = _placement_host.Finding
+    find = _placement_terms.Finding
     for levels, verdict in (
         (["note"], "fits"),
         (["note", "tight"], "tight"),
         (["tight", "unknown"], "unknown"),
         (["unknown", "refused"], "does not fit"),
     ):
-        assert _placement.Outcome([find(level, "x", "x") for level in levels], {}).verdict == verdict
+        assert _placement_terms.Outcome([find(level, "x", "x") for level in levels], {}).verdict == verdict
 
 
 def test_weights_that_are_there_in_part_are_computed(place: Place, tmp_path: pathlib.Path) -> None:
@@ -301,8 +301,8 @@ CASES = st.fixed_dictionaries(
         "pipeline_parallel_size": st.integers(1, 3),
         "max_model_len": st.none() | st.integers(1, 200000),
         "gpu_memory_utilization": st.floats(0.1, 1),
-        "kv_cache_dtype": st.sampled_from(_placement.CACHE_DTYPES),
-        "dtype": st.sampled_from(_placement.DTYPES),
+        "kv_cache_dtype": st.sampled_from(_placement_terms.CACHE_DTYPES),
+        "dtype": st.sampled_from(_placement_terms.DTYPES),
         "kv_cache_bytes": st.none() | st.integers(1, 2**38),
         "max_num_batched_tokens": st.none() | st.integers(1, 65536),
         "enforce_eager": st.booleans(),
@@ -319,7 +319,7 @@ def test_any_question_has_an_answer_and_its_remedies_help(
     # Without the walk through files, which would be made anew for each.
     chosen = _placement_case.settings(asked, bool(gpus))
     indexed = [{"index": index, **gpu} for index, gpu in enumerate(gpus)]
-    case = _placement.Case(
+    case = _placement_terms.Case(
         _model.describe(config, "config.json"), chosen, indexed, config=config.get("text_config", config)
     )
     answer = _placement_remedies.place(case)

@@ -17,6 +17,16 @@ _UNGATED = (
     "gpt2", "gpt_neox", "gptj", "gpt_bigcode", "starcoder2", "bloom", "falcon", "RefinedWeb", "RefinedWebModel", "mpt", "opt", "phi",
     "nemotron",
 )  # fmt: skip
+# Their embeddings are their heads where the configuration does not say: transformers 5.19, models/*/configuration_*.py.
+_TIED = (
+    "gemma", "gemma2", "gemma3_text", "gemma4_text", "cohere", "cohere2", "gpt2", "gpt_bigcode", "opt", "bloom", "falcon", "mpt",
+    "starcoder2",
+)  # fmt: skip
+# Their attention's output has a gate where the configuration does not say.
+_GATED = ("qwen3_next", "qwen3_5")
+# Every layer of these has a feed-forward part, whatever its attention.
+_RECURRENT = ("gated_delta", "mamba2", "short_convolution")
+_APART = ("nemotron_h",)
 # Bytes of a scale; that of every other method has two.
 _SCALE = {"fp8": 4, "mxfp4": 1, "gpt_oss_mxfp4": 1, "modelopt_fp4": 1}
 _EXPERTS_ONLY = ("mxfp4", "gpt_oss_mxfp4", "experts_int8")
@@ -30,7 +40,8 @@ def tensors(model: Mapping[str, Any], config: Mapping[str, Any]) -> list[Tensor]
     vision = model.get("vision") or {}
     if not hidden or not vocabulary or not attention or not model.get("layers"):
         return None
-    if any(part["kind"] in ("recurrent", "linear") for part in attention):
+    states = [part.get("state") for part in attention if part["kind"] in ("recurrent", "linear")]
+    if any(not state or state["type"] not in _RECURRENT or model.get("model_type") in _APART for state in states):
         return None
     if vision and not (vision.get("hidden_size") and vision.get("layers")):
         return None
@@ -45,7 +56,8 @@ def tensors(model: Mapping[str, Any], config: Mapping[str, Any]) -> list[Tensor]
 
     method = (model.get("quantization") or {}).get("method")
     plain("model.embed_tokens.weight", vocabulary * hidden)
-    if not model.get("tied_embeddings"):
+    tied = model.get("tied_embeddings")
+    if not (model.get("model_type") in _TIED if tied is None else tied):
         plain("lm_head.weight", vocabulary * hidden)
     index = 0
     for part in attention:
@@ -74,8 +86,10 @@ def _stored(model: Mapping[str, Any]) -> tuple[str, float]:
 
 
 def _attention(prefix: str, part: Mapping[str, Any], hidden: int, config: Mapping[str, Any], add: _Add) -> bool:
-    heads = int(part["heads"] or 0)
     prefix += "self_attn."
+    if part.get("state"):
+        return _recurrent(prefix, part["state"], hidden, add)
+    heads = int(part["heads"] or 0)
     if part["kind"] == "latent":
         stated = [config.get(key) for key in ("kv_lora_rank", "qk_rope_head_dim", "qk_nope_head_dim", "v_head_dim")]
         sizes = [size for size in stated if isinstance(size, int) and size > 0]
@@ -96,10 +110,33 @@ def _attention(prefix: str, part: Mapping[str, Any], hidden: int, config: Mappin
     if not head or not kv_heads:
         return False
     value = part.get("v_head_size") or head
-    add(f"{prefix}q_proj.weight", hidden * heads * head)
+    # The gate of the output has the queries' size.
+    gate = 2 if config.get("attn_output_gate", str(config.get("model_type")).startswith(_GATED)) is True else 1
+    add(f"{prefix}q_proj.weight", gate * hidden * heads * head)
     add(f"{prefix}k_proj.weight", hidden * kv_heads * head)
     add(f"{prefix}v_proj.weight", hidden * kv_heads * value)
     add(f"{prefix}o_proj.weight", heads * value * hidden)
+    return True
+
+
+def _recurrent(prefix: str, state: Mapping[str, Any], hidden: int, add: _Add) -> bool:
+    """Projections into a layer with a state and out of it; what stays inside is small."""
+    try:
+        if state["type"] == "gated_delta":
+            keys = state["key_heads"] * state["key_head_size"]
+            inner = state["value_heads"] * state["value_head_size"]
+            inward = 2 * keys + 2 * inner + 2 * state["value_heads"]
+        elif state["type"] == "mamba2":
+            inner = state["width"]
+            inward = 2 * inner + 2 * state["groups"] * state["state_size"] + state["heads"]
+        else:
+            inner = state["width"]
+            inward = 3 * inner
+    except (KeyError, TypeError):
+        # A value that the configuration does not state.
+        return False
+    add(f"{prefix}in_proj.weight", hidden * inward)
+    add(f"{prefix}out_proj.weight", inner * hidden)
     return True
 
 

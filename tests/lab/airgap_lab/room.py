@@ -195,7 +195,7 @@ def _host(room: Room, host: str, drive: Path, release: str) -> None:
     else:
         command += ["--volume", f"{room.docker_volume(host)}:/var/lib/docker"]
         # What the simulated driver's devices are, see README.md.
-        command += ["--device-cgroup-rule", "c 10:229 rw"]
+        command += ["--device-cgroup-rule", "c 10:229 rwm"]
     run([*command, host_image.name(release)])
     if host != BASTION:
         # The machine has its hardware before it starts for the first time.

@@ -15,7 +15,8 @@ description:
     the kernel that the host is to run, and before anything is installed.
   - Where the kernel's headers are neither on the host nor at the depot, it fails and names those that the depot has.
   - What the build needs (C(dkms), the headers, and their dependencies) is installed from the depot. It stays when the build succeeds,
-    since the driver's installation needs it next; it is purged when the build fails, and the host is as it was.
+    since the driver's installation needs it next; it is purged when the build fails, and the host is as it was. (A system user that
+    one of those packages made for itself stays, as Debian has it.)
   - An installed driver that DKMS has not built for the kernel is tried in the same way, after a change of the kernel for example.
   - A failure is told with the compiler's first errors. The whole log is kept in C(/var/log/airgap).
   - When nothing that DKMS builds is coming, nothing is tried. With dnf nothing is built either, and a warning says so. Only what

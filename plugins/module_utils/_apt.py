@@ -13,7 +13,7 @@ import fnmatch
 import os
 import re
 import time
-from typing import Callable, Dict, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Sequence, Tuple
 from urllib.parse import urlsplit
 
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
@@ -285,6 +285,14 @@ def manager(
     return Apt(run, repository, lock_timeout, private)
 
 
+def preferences(pins: Sequence[Mapping[str, Any]]) -> str:
+    """apt's preferences for packages that belong together: above the newest version, so that it does not matter what else there is."""
+    stanzas = [
+        f"Package: {' '.join(pin['packages'])}\nPin: version {pin['version']}\nPin-Priority: 1001\n" for pin in pins
+    ]
+    return "\n".join(stanzas)
+
+
 class Apt:
     """apt-get with the depot as its only source; with a private folder it leaves the host as it is."""
 
@@ -292,6 +300,7 @@ class Apt:
         self._run = run
         self._repository = repository
         self._lock_timeout = lock_timeout
+        self._downgrades = False
         self._environment = dict(ENVIRONMENT)
         self._changing = dict(ENVIRONMENT)
         source = SOURCE_FILE
@@ -334,6 +343,13 @@ class Apt:
         for path, text in zip(configurations, (asking, changing)):
             _write(path, text)
         return configurations
+
+    def prefer(self, pins: Sequence[Mapping[str, Any]], folder: str) -> None:
+        """Takes packages of these names (apt's patterns) in these versions alone; from now on, and nowhere else."""
+        path = os.path.join(folder, "preferences")
+        _write(path, preferences(pins))
+        self._command += ["-o", "Dir::Etc::preferences=" + path]
+        self._downgrades = True
 
     def update(self) -> None:
         """Reads the depot's index anew; the lists of other sources stay as they are."""
@@ -405,7 +421,7 @@ class Apt:
     def _install(self, mode: str, packages: Sequence[str]) -> list[str]:
         # Held packages and downgrades are judged before, by name; apt-get knows only all or nothing.
         allowed = ["--allow-change-held-packages"]
-        if any("=" in package for package in packages):
+        if self._downgrades or any("=" in package for package in packages):
             allowed.append("--allow-downgrades")
         options = list(INSTALL_OPTIONS) + allowed + ["--no-install-recommends"]
         return self._command + options + [mode, "install", "--"] + list(packages)

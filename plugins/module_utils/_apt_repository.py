@@ -13,7 +13,7 @@ import os
 import re
 from typing import Any, Mapping, Sequence
 
-from ansible_collections.airgap.inference.plugins.module_utils import _repository
+from ansible_collections.airgap.inference.plugins.module_utils import _apt, _repository
 from ansible_collections.airgap.inference.plugins.module_utils._command import Result, last_words, require, run
 from ansible_collections.airgap.inference.plugins.module_utils._digest import Record, write_if_changed
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
@@ -73,7 +73,7 @@ class Root:
 
     def pin(self, pins: Sequence[Mapping[str, Any]]) -> None:
         """Have apt take packages that belong together at their version, those too that only others depend on."""
-        write_if_changed(os.path.join(self.path, "etc/preferences"), render_preferences(pins).encode())
+        write_if_changed(os.path.join(self.path, "etc/preferences"), _apt.preferences(pins).encode())
 
     def update(self) -> None:
         """Fetch the sources' indexes; every one of them must be reachable and signed."""
@@ -188,14 +188,6 @@ def render_configuration(root: str, architecture: str, kept: list[str]) -> str:
             "",
         ]
     )
-
-
-def render_preferences(pins: Sequence[Mapping[str, Any]]) -> str:
-    """apt's preferences for packages that belong together: above the newest version, so that it does not matter what else there is."""
-    stanzas = [
-        f"Package: {' '.join(pin['packages'])}\nPin: version {pin['version']}\nPin-Priority: 1001\n" for pin in pins
-    ]
-    return "\n".join(stanzas)
 
 
 def parse_records(text: str) -> list[dict[str, str]]:

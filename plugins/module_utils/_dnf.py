@@ -14,7 +14,7 @@ import fnmatch
 import os
 import re
 import time
-from typing import NamedTuple, Sequence
+from typing import Any, Mapping, NamedTuple, Sequence
 
 from ansible_collections.airgap.inference.plugins.module_utils import _apt
 from ansible_collections.airgap.inference.plugins.module_utils._apt import HEADER, Repository, Run, Step
@@ -324,6 +324,13 @@ class Dnf:
         path = os.path.join(folders["reposdir"], "airgap.repo")
         _write(path, _section(self._repository._replace(ca_path=ca_path), key))
         return [f"--setopt={name}={folder}" for name, folder in folders.items()]
+
+    def prefer(self, pins: Sequence[Mapping[str, Any]], _folder: str) -> None:
+        """As with apt; dnf has no such thing, and the names that are asked for carry their versions."""
+        names = ", ".join(name for pin in pins for name in pin["packages"])
+        raise AirgapError(
+            f"pins are for hosts with apt, and this one has dnf; state versions in packages instead of {names}."
+        )
 
     def update(self) -> None:
         """Read the depot's metadata anew."""

@@ -118,7 +118,7 @@ class Stage:
         stated = list(kernels) if group.kernels else []
         packages = [*group.packages, *headers(stated)]
         with Copy(self._system, repository, self.directory) as copy, Progress(f"rehearsal of {group.name}") as progress:
-            copy.run(["tee", _PREFERENCES], stdin=_apt_repository.render_preferences(group.pins).encode())
+            copy.run(["tee", _PREFERENCES], stdin=_apt.preferences(group.pins).encode())
             progress.at("installation")
             updated = copy.run(["apt-get", "-q", "update"], seconds=left())
             if updated.rc != 0:

@@ -98,6 +98,23 @@ options:
     type: list
     elements: str
     default: []
+  pins:
+    description:
+      - Versions of packages that belong together although nobody lists them all, as the filter P(airgap.inference.gpu_host_plan#filter) returns them;
+        for this run only, where the depot has several versions. With apt only.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      packages:
+        description: Names, as the preferences of apt take them.
+        type: list
+        elements: str
+        required: true
+      version:
+        description: Their version, with V(*) at its end for any release of it.
+        type: str
+        required: true
   lock_timeout:
     description: Seconds to wait for another package manager to finish.
     type: int
@@ -190,9 +207,13 @@ def plan(module: AnsibleModule, run: _apt.Run, kernel: str, private: str) -> tup
     if module.get_bin_path("apt-get"):
         _apt.to_enable(wanted["modules"])
         apt = _apt.Apt(run, repository, timeout, private)
+        if wanted["pins"]:
+            apt.prefer(wanted["pins"], private)
         return _driver_trial.plan(run, apt, repository, wanted), apt
     wanted["modules"] = _dnf.to_enable(wanted["modules"])
     dnf = _dnf.Dnf(run, repository, timeout, private, wanted["modules"], private)
+    if wanted["pins"]:
+        dnf.prefer(wanted["pins"], private)
     planned = _driver_trial.plan_with_dnf(run, dnf, repository, wanted)
     if any("dkms" in str(change["name"]) for change in planned.changes):
         module.warn(
@@ -242,6 +263,15 @@ def main() -> None:
             "kernel": {"type": "str"},
             "headers": {"type": "str", "default": ""},
             "modules": {"type": "list", "elements": "str", "default": []},
+            "pins": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "packages": {"type": "list", "elements": "str", "required": True},
+                    "version": {"type": "str", "required": True},
+                },
+            },
             "lock_timeout": {"type": "int", "default": 60},
         },
         supports_check_mode=True,

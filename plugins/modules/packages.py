@@ -101,6 +101,23 @@ options:
     type: list
     elements: str
     default: []
+  pins:
+    description:
+      - Versions of packages that belong together although nobody lists them all, as the filter P(airgap.inference.gpu_host_plan#filter) returns them;
+        for this run only, where the depot has several versions. With apt only.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      packages:
+        description: Names, as the preferences of apt take them.
+        type: list
+        elements: str
+        required: true
+      version:
+        description: Their version, with V(*) at its end for any release of it.
+        type: str
+        required: true
   lock_timeout:
     description: Seconds to wait for another package manager to finish.
     type: int
@@ -215,6 +232,8 @@ def converge(module: AnsibleModule, run: _apt.Run, backend: ModuleType, private:
     steps: list[_apt.Step] = []
     if ask or files or streams:
         manager = backend.manager(run, repository, params["lock_timeout"], private, streams, private or module.tmpdir)
+        if params["pins"]:
+            manager.prefer(params["pins"], private or module.tmpdir)
         manager.update()
         steps = manager.simulate(ask) if ask or streams else []
         reason = backend.refusal(steps, installed, params["hold"])
@@ -264,6 +283,15 @@ def main() -> None:
             "state": {"type": "str", "choices": ["present", "latest"], "default": "present"},
             "hold": {"type": "list", "elements": "str", "default": []},
             "modules": {"type": "list", "elements": "str", "default": []},
+            "pins": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "packages": {"type": "list", "elements": "str", "required": True},
+                    "version": {"type": "str", "required": True},
+                },
+            },
             "lock_timeout": {"type": "int", "default": 60},
         },
         supports_check_mode=True,

@@ -165,6 +165,17 @@ def test_an_exact_version_may_go_back_and_nothing_may_be_removed() -> None:
     assert "--no-remove" in host.commands[1]
 
 
+def test_versions_that_belong_together_are_preferred_for_this_run_alone(tmp_path: Path) -> None:
+    host = Host((0, "", ""))
+    apt = _apt.Apt(host, DEPOT)
+    apt.prefer([{"packages": ["*nvidia*", "libcuda1"], "version": "580.95.05-*"}], str(tmp_path))
+    apt.install(["alpha"])
+    assert f"Dir::Etc::preferences={tmp_path}/preferences" in host.commands[0]
+    assert "--allow-downgrades" in host.commands[0]
+    text = "Package: *nvidia* libcuda1\nPin: version 580.95.05-*\nPin-Priority: 1001\n"
+    assert (tmp_path / "preferences").read_text() == text
+
+
 def test_a_private_folder_keeps_the_hosts_configuration_out(tmp_path: Path) -> None:
     host = Host((0, SIMULATED, ""))
     steps = _apt.Apt(host, DEPOT._replace(ca="PEM"), private=str(tmp_path)).simulate(["alpha"])

@@ -48,6 +48,7 @@ def run_playbook(playbook: str, *arguments: str, **variables: Any) -> PlaybookRu
         str(Path(sys.executable).with_name("ansible-playbook")),
         *("-i", str(REPOSITORY / ".cache/molecule/site")),
         *("-i", str(REPOSITORY / "molecule/shared/inventory")),
+        *("--limit", "all:!spare"),
         *("--extra-vars", json.dumps(variables)),
         f"airgap.inference.{playbook}",
         *arguments,

@@ -27,7 +27,7 @@ def read(directory: str) -> dict[str, Any]:
     return {
         "site": manifest.site,
         "created": manifest.created,
-        **contents(manifest.artifacts["images"], manifest.artifacts["models"]),
+        **_held(manifest.artifacts),
         "packages": packages,
         "keys": keys,
         "repositories": {
@@ -52,6 +52,16 @@ def contents(images: list[dict[str, Any]], models: list[dict[str, Any]]) -> dict
         },
         "models": {item["name"]: {name: item[name] for name in ("revision", "digest", "size")} for item in models},
     }
+
+
+def _held(artifacts: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The contents, with what else is known of the images: what they take, and which CUDA they are built with."""
+    held = contents(artifacts["images"], artifacts["models"])
+    for item in artifacts["images"]:
+        stated = item.get("cuda")
+        cuda = {key: str(value) for key, value in stated.items()} if isinstance(stated, dict) else {}
+        held["images"][item["name"]].update(size=item["size"], cuda=cuda)
+    return held
 
 
 def _text(path: str) -> str:

@@ -147,7 +147,17 @@ def sick(examined: dict[str, Any]) -> list[str]:
     return [*told, *examined["problems"]]
 
 
-def unexpected(examined: dict[str, Any], count: int | None, name: str | None) -> list[str]:
+# Of one product, GPUs show so much more or less memory by ECC and by what the driver keeps.
+_TOLERANCE = 0.03
+
+
+def unexpected(
+    examined: dict[str, Any],
+    count: int | None = None,
+    name: str | None = None,
+    memory_mib: int | None = None,
+    compute_capability: str | None = None,
+) -> list[str]:
     """Where the GPUs are not those that the inventory states."""
     gpus = examined["gpus"]
     told = []
@@ -162,6 +172,21 @@ def unexpected(examined: dict[str, Any], count: int | None, name: str | None) ->
     if others:
         told.append(
             f"expected.name is {name}, and the host has another GPU: {_gpu_report.listing(others)}. "
+            "Correct gpu_host_expected in the inventory, or the hardware"
+        )
+    smaller = [gpu for gpu in gpus if memory_mib and (gpu["memory_mib"] or memory_mib) < memory_mib * (1 - _TOLERANCE)]
+    if smaller:
+        sizes = ", ".join(f"GPU {gpu['index']} {gpu['memory_mib']} MiB" for gpu in smaller)
+        told.append(
+            f"expected.memory_mib is {memory_mib}, and the host has less: {sizes}. "
+            "Correct gpu_host_expected in the inventory, or the hardware"
+        )
+    # An old nvidia-smi does not state it.
+    unlike = [gpu for gpu in gpus if compute_capability and gpu["compute_capability"] not in (None, compute_capability)]
+    if unlike:
+        seen = ", ".join(f"GPU {gpu['index']} {gpu['compute_capability']}" for gpu in unlike)
+        told.append(
+            f"expected.compute_capability is {compute_capability}, and the host has another: {seen}. "
             "Correct gpu_host_expected in the inventory, or the hardware"
         )
     return told

@@ -17,7 +17,11 @@ from ansible_collections.airgap.inference.plugins.module_utils import (
 )
 from ansible_collections.airgap.inference.plugins.module_utils._digest import Record
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
+from ansible_collections.airgap.inference.plugins.module_utils._manifest import printable
 from ansible_collections.airgap.inference.plugins.module_utils._progress import Progress, directory_size
+
+# NVIDIA Container Toolkit, "Specialized Configurations with Docker"; CUDA_VERSION is in NVIDIA's CUDA images.
+_CUDA = {"version": "CUDA_VERSION", "require": "NVIDIA_REQUIRE_CUDA"}
 
 
 class Image(NamedTuple):
@@ -187,7 +191,15 @@ def artifacts(layout: str, names: list[_oci.Name], digests: dict[str, str]) -> l
             "repository": name.repository,
             "digest": held[name.full],
             "size": _oci.size(layout, held[name.full]),
+            **_cuda(layout, held[name.full]),
         }
         for name in names
         if name.full in held and held[name.full] == digests.get(name.full)
     ]
+
+
+def _cuda(layout: str, digest: str) -> dict[str, dict[str, str]]:
+    """Which CUDA an image was built with, and which drivers it asks for: NVIDIA's images state both in their environment."""
+    stated = _oci.environment(layout, digest)
+    found = {key: printable(stated[name]) for key, name in _CUDA.items() if stated.get(name)}
+    return {"cuda": found} if found else {}

@@ -177,6 +177,13 @@ def architecture(layout: str, digest: str) -> str:
     return parse_architecture(_read(layout, config), config)
 
 
+def environment(layout: str, digest: str) -> dict[str, str]:
+    """The environment that an image of the layout states."""
+    config = parts(layout, digest)[0].digest
+    pairs = _object(_json.parse_object(_read(layout, config), config).get("config")).get("Env")
+    return dict(pair.partition("=")[::2] for pair in pairs if isinstance(pair, str)) if isinstance(pairs, list) else {}
+
+
 def mend(layout: str) -> None:
     """Put right what an interrupted run may have left, so that the next one goes on from there."""
     if not os.path.isdir(layout):

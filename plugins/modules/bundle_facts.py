@@ -54,7 +54,9 @@ created:
   type: str
   sample: "2026-11-21T00:00:00Z"
 images:
-  description: The images by name, each with its C(reference) (C(repository@digest)) and C(digest).
+  description:
+    - The images by name, each with its C(reference) (C(repository@digest)), C(digest), C(size) (of its compressed layers), and C(cuda), the
+      C(version) of CUDA that it was built with and the drivers that it does C(require), as far as it states them.
   returned: success
   type: dict
 models:

@@ -59,6 +59,14 @@ options:
         description:
           - Part of every GPU's name, in small or capital letters.
         type: str
+      memory_mib:
+        description:
+          - The memory that every GPU has at the least, as C(nvidia-smi) states it; a few per cent less are let through, since ECC takes them.
+        type: int
+      compute_capability:
+        description:
+          - The compute capability of every GPU, such as V(9.0). Not compared where an old C(nvidia-smi) does not state it.
+        type: str
   healthy:
     description:
       - Whether the module fails where a GPU is sick, or is on the PCI bus and not shown by the driver.
@@ -486,7 +494,15 @@ def main() -> None:
             "nvidia_smi": {"type": "str", "default": "nvidia-smi"},
             "timeout": {"type": "int", "default": 60},
             "required": {"type": "int"},
-            "expected": {"type": "dict", "options": {"count": {"type": "int"}, "name": {"type": "str"}}},
+            "expected": {
+                "type": "dict",
+                "options": {
+                    "count": {"type": "int"},
+                    "name": {"type": "str"},
+                    "memory_mib": {"type": "int"},
+                    "compute_capability": {"type": "str"},
+                },
+            },
             "healthy": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
@@ -506,7 +522,7 @@ def main() -> None:
     refusal = _gpu.count_refusal(examined["gpus"], module.params["required"] or 0)
     refusals = [
         *([refusal] if refusal else []),
-        *_gpu_health.unexpected(examined, expected.get("count"), expected.get("name")),
+        *_gpu_health.unexpected(examined, **expected),
         *(_gpu_health.sick(examined) if module.params["healthy"] else []),
     ]
     if refusals:

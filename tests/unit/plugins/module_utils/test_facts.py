@@ -21,7 +21,12 @@ def test_a_depot_by_names(tmp_path: Path) -> None:
     facts = _facts.read(str(tmp_path))
     digest = "sha256:" + "a" * 64
     assert facts["images"] == {
-        "docker.io/library/nginx:1.30": {"reference": f"docker.io/library/nginx@{digest}", "digest": digest}
+        "docker.io/library/nginx:1.30": {
+            "reference": f"docker.io/library/nginx@{digest}",
+            "digest": digest,
+            "size": 12,
+            "cuda": {},
+        }
     }
     assert facts["models"]["tiny"] == {"revision": "0123456789abcdef", "digest": "b" * 64, "size": 3}
     assert facts["repositories"]["Debian-trixie-amd64"] == {

@@ -1,0 +1,222 @@
+# Copyright (c) 2026 airgap.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the inventory alone shows to be wrong, before any host is contacted: everything at once."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Iterator, Mapping, Sequence
+
+from ansible_collections.airgap.inference.plugins.module_utils import _instance, _preflight_instance
+from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
+from ansible_collections.airgap.inference.plugins.module_utils._preflight_problem import STOPS, Problem
+
+# As the role gateway wants them.
+_KEY = re.compile(r"[0-9a-f]{64}\Z")
+_CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\Z")
+_RATE = re.compile(r"[1-9][0-9]*r/[sm]\Z")
+
+
+def problems(site: Mapping[str, Any]) -> list[Problem]:
+    """Every problem of a site's description. Hosts that have the same one share it."""
+    found = list(_groups(site))
+    found.extend(_models(site))
+    for host in site["hosts"]:
+        found.extend(_host(host, site))
+        found.extend(_clients(host))
+    return Problem.merged(found)
+
+
+def _groups(site: Mapping[str, Any]) -> Iterator[Problem]:
+    depots = site.get("depots") or []
+    if site.get("needs_depot", True) and len(depots) != 1:
+        yield Problem(
+            (),
+            "",
+            STOPS,
+            [f"a site has one depot, and the group airgap_depot has {', '.join(depots) or 'no host'}"],
+            ["the group airgap_depot of the inventory"],
+            ["Leave one host in the group airgap_depot"],
+        )
+
+
+def _models(site: Mapping[str, Any]) -> Iterator[Problem]:
+    names = [str(model.get("name")) for model in site.get("models") or [] if isinstance(model, Mapping)]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield Problem(
+            (),
+            "",
+            STOPS,
+            [f"airgap_models has {name} twice; a name means one model"],
+            [f"airgap_models[{position}].name is {name!r}" for position, other in enumerate(names) if other == name],
+            ["Give each model a name of its own"],
+        )
+
+
+def _host(host: Mapping[str, Any], site: Mapping[str, Any]) -> Iterator[Problem]:
+    name, variable, instances = str(host["host"]), str(host["variable"]), host.get("instances")
+    if not isinstance(instances, (list, tuple)) or not all(isinstance(item, Mapping) for item in instances):
+        yield Problem(
+            (name,),
+            "",
+            STOPS,
+            [f"{variable} is no list of instances"],
+            [variable],
+            ["Write one entry for each instance"],
+        )
+        return
+    engines = {str(engine["name"]): engine for engine in site["engines"]}
+    listed = {str(model["name"]): model for model in site.get("models") or [] if isinstance(model, Mapping)}
+    readable = True
+    for position, instance in enumerate(instances):
+        what = _refusals(instance, instances, position, site["engines"], listed)
+        engine = engines.get(str(instance.get("engine")))
+        if engine is not None and engine["name"] in _preflight_instance.KNOWN_ENGINES:
+            what.extend(_faults(instance, engine))
+        if what:
+            readable = False
+            yield Problem(
+                (name,),
+                str(instance.get("name") or position),
+                STOPS,
+                what,
+                [f"{variable}[{position}]"],
+                [],
+            )
+    expected = host.get("expected") or {}
+    if readable:
+        yield from _promises(name, variable, instances, expected, host.get("mig") or [])
+
+
+def _refusals(
+    instance: Mapping[str, Any],
+    instances: Sequence[Mapping[str, Any]],
+    position: int,
+    engines: Sequence[Mapping[str, Any]],
+    models: Mapping[str, Any],
+) -> list[str]:
+    """Those of the role inference, against what the inventory itself lists; which images a bundle has is seen later."""
+    # Without a list the models are the depot's, which is asked later.
+    known: Mapping[str, Any] = models or {str(instance.get("model")): {}}
+    images: Mapping[str, Any] = {str(instance.get("image", "")): {}}
+    try:
+        told = _instance.refusals([instance], engines, images, known)
+    except (AirgapError, TypeError, ValueError, AttributeError) as error:
+        return [f"the description cannot be read: {error}"]
+    prefix = re.compile(r"instance (?:number \d+|[^:]*): ")
+    reasons = [prefix.sub("", reason, count=1) for reason in told]
+    reasons = [
+        reason.replace("is not in the bundle, which has", "is not in airgap_models, which has").replace(
+            "Stage a bundle with it.", "Add it there, and stage a bundle with it."
+        )
+        if reason.startswith("model ")
+        else reason
+        for reason in reasons
+    ]
+    names = [other.get("name") for other in instances[:position]]
+    if instance.get("name") in names and instance.get("name"):
+        reasons.append(f"the name {instance['name']} stands twice; give each instance of a host its own.")
+    return reasons
+
+
+def _faults(instance: Mapping[str, Any], engine: Mapping[str, Any]) -> list[str]:
+    try:
+        return _preflight_instance.wish(instance, engine).faults
+    except (TypeError, ValueError, AttributeError) as error:
+        return [f"the description cannot be read: {error}"]
+
+
+def _promises(
+    host: str,
+    variable: str,
+    instances: Sequence[Mapping[str, Any]],
+    expected: Mapping[str, Any],
+    divided: Sequence[Mapping[str, Any]],
+) -> Iterator[Problem]:
+    """Each GPU is promised once: to an instance as a whole, or to be divided, and there are no more than were paid for."""
+    counts = [int(instance.get("gpus") or 0) for instance in instances]
+    total, there = sum(counts), expected.get("count")
+    asked = ", ".join(f"{instance['name']} {number}" for instance, number in zip(instances, counts) if number)
+    if isinstance(there, int) and total > there:
+        yield Problem(
+            (host,),
+            "",
+            STOPS,
+            [
+                f"the instances need {total} GPUs together ({asked}), and the host has {there}; a GPU is given to one instance only"
+            ],
+            [
+                f"gpu_host_expected.count is {there}",
+                *(f"{variable}[{position}].gpus is {number}" for position, number in enumerate(counts) if number),
+            ],
+            ["Take GPUs from an instance, give one of them to another host, or correct gpu_host_expected.count"],
+        )
+    for position, (instance, indices) in enumerate(zip(instances, _instance.assign_gpus(instances))):
+        for part, layout in enumerate(divided):
+            if not isinstance(layout, Mapping) or not layout.get("instances"):
+                continue
+            named = layout.get("gpus")
+            both = [index for index in indices if named == "all" or (isinstance(named, list) and index in named)]
+            if both:
+                yield Problem(
+                    (host,),
+                    str(instance.get("name")),
+                    STOPS,
+                    [
+                        f"GPU {', '.join(str(index) for index in both)} is promised to this instance as a whole, and is to be divided by MIG; "
+                        "GPUs are given to the instances in their order, from GPU 0 on"
+                    ],
+                    [
+                        f"gpu_host_mig[{part}].gpus is {named!r}",
+                        f"{variable}[{position}].gpus is {instance.get('gpus')!r}",
+                    ],
+                    ["Divide other GPUs, or take instances off this host"],
+                )
+
+
+def _clients(host: Mapping[str, Any]) -> Iterator[Problem]:
+    clients = host.get("clients")
+    if clients is None:
+        return
+    where = str(host.get("clients_variable") or "airgap_clients")
+    if not isinstance(clients, (list, tuple)) or not all(isinstance(client, Mapping) for client in clients):
+        yield Problem(
+            (str(host["host"]),),
+            "",
+            STOPS,
+            [f"{where} is no list of clients"],
+            [where],
+            ["Write one entry for each client"],
+        )
+        return
+    for position, client in enumerate(clients):
+        what = list(_client(client, clients[:position]))
+        if what:
+            yield Problem(
+                (str(host["host"]),),
+                "",
+                STOPS,
+                [f"client {client.get('name') or position}: {reason}" for reason in what],
+                [f"{where}[{position}]"],
+                [],
+            )
+
+
+def _client(client: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    name, key, rate = str(client.get("name") or ""), str(client.get("key_sha256") or ""), client.get("rate")
+    if not _CLIENT.match(name):
+        yield f"name is {name!r}; letters, digits, dots and hyphens are needed, since the audit log names it so"
+    if name in [str(other.get("name")) for other in before]:
+        yield f"name {name!r} stands twice"
+    # A key's hash is no secret, but it is nobody's business in a log either.
+    if not _KEY.match(key):
+        yield 'key_sha256 is no SHA-256 of 64 lower-case hexadecimal digits: printf %s "$key" | sha256sum prints it'.replace(
+            '"', "'"
+        )
+    elif not key.strip("0"):
+        yield "key_sha256 is the example's zeros; make a key with openssl rand -hex 32, and write its SHA-256"
+    elif key in [str(other.get("key_sha256")) for other in before]:
+        yield "key_sha256 is another client's as well; a key means one client"
+    if rate is not None and not _RATE.match(str(rate)):
+        yield f"rate is {rate!r}; it is written like 10r/s or 30r/m"

@@ -29,7 +29,9 @@ PACKAGES = "/srv/packages"
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not all(map(shutil.which, (*TOOLS, "docker"))), reason="needs mmdebstrap, apt-ftparchive, Docker"),
+    pytest.mark.skipif(
+        not all(map(shutil.which, (*TOOLS, "docker"))), reason="needs mmdebstrap, apt-ftparchive, Docker"
+    ),
 ]
 
 

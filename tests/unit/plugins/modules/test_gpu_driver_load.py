@@ -42,9 +42,7 @@ def test_check_run_check_run(machine: Machine, capsys: pytest.CaptureFixture[str
 
 def test_a_failure_says_what_was_done_before_it(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     machine.loaded("580.95.05")
-    machine.answers["modprobe nvidia"] = Said(
-        1, "modprobe: ERROR: could not insert 'nvidia': No such device"
-    )
+    machine.answers["modprobe nvidia"] = Said(1, "modprobe: ERROR: could not insert 'nvidia': No such device")
     result = call(capsys)
     assert (result["failed"], result["changed"]) == (True, True)
     assert result["actions"] == ["unloaded the driver 580.95.05 (open)"]

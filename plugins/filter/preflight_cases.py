@@ -19,7 +19,8 @@ options:
   _input:
     description:
       - The site as for P(airgap.inference.preflight_problems#filter), with its C(bundle) (the result of M(airgap.inference.bundle_facts), where
-        there is one), and with C(model_paths), which gives for each model's name the C(path) of its directory, or C(why) there is none.
+        there is one; else C(bundle_why) may say why there is none), and with C(model_paths), which gives for each model's name the C(path)
+        of its directory, or C(why) there is none.
       - A host has besides C(driver) (what it states of its driver, and the C(data) of its system), C(model_directory), C(docker_root),
         C(packages_state), C(refuse_sick), and where it was looked at C(seen), with C(facts) (the result of M(ansible.builtin.setup)),
         C(found) (of M(airgap.inference.gpu_host_info)), C(gpus) (of M(airgap.inference.gpu_info)) and C(held), lines with what it already has.

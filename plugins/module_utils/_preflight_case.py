@@ -23,17 +23,30 @@ def plan(site: Mapping[str, Any]) -> dict[str, Any]:
     cases: list[dict[str, Any]] = []
     numbers: dict[str, int] = {}
     hosts, problems = [], []
+
+    def number(question: dict[str, Any]) -> int:
+        key = json.dumps(question, sort_keys=True)
+        if key not in numbers:
+            numbers[key] = len(cases)
+            cases.append(question)
+        return numbers[key]
+
     bundle = site.get("bundle") or {}
+    if site.get("bundle_why"):
+        problems.append(
+            Problem((), "", STOPS, [f"the depot cannot tell what it holds: {site['bundle_why']}"], ["airgap_depot"])
+        )
     for host in site["hosts"]:
         described, found, questions = _host(host, site, bundle)
+        largest = max((size for gpu in described["gpus"] for size in gpu.get("memories") or []), default=None)
         for row, question in zip(described["rows"], questions):
             if question is None:
                 continue
-            key = json.dumps(question, sort_keys=True)
-            if key not in numbers:
-                numbers[key] = len(cases)
-                cases.append(question)
-            row["case"] = numbers[key]
+            row["case"] = number(question)
+            if largest is not None and question["gpus"]:
+                row["case_at_most"] = number(
+                    {**question, "gpus": [{**gpu, "memory_mib": largest} for gpu in question["gpus"]]}
+                )
         hosts.append(described)
         problems.extend(found)
     return {"hosts": hosts, "cases": cases, "problems": [problem.document() for problem in Problem.merged(problems)]}
@@ -76,6 +89,8 @@ def _host(
             "variable": str(host["variable"]),
             "position": position,
             "case": None,
+            # Where the stated GPUs are sold in several sizes: the same with the largest.
+            "case_at_most": None,
             "unknown": [],
             "refused": [],
         }
@@ -122,7 +137,8 @@ def _question(
         row["refused"].extend(lacking)
         return None
     if not model.get("path"):
-        row["unknown"].append(f"the model {model_name} cannot be looked at: {model.get('why') or 'it is not there'}")
+        why = model.get("why") or ("the depot gave no answer" if site.get("bundle_why") else "it is not there")
+        row["unknown"].append(f"the model {model_name} cannot be looked at: {why}")
         return None
     try:
         wish = _preflight_instance.wish(instance, engine)

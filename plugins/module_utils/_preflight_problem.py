@@ -16,6 +16,8 @@ WIDTH = 108
 
 
 class Problem(NamedTuple):
+    """One problem of a site, of some of its hosts, or of an instance on them."""
+
     hosts: tuple[str, ...]
     instance: str
     level: str

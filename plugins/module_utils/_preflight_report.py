@@ -85,7 +85,8 @@ def _row(
             reasons.extend(found["reasons"])
             topics.extend(found["topics"])
             remedies = _remedies(found, host["instances"][row["position"]])
-            verdict = _cautious(verdict, host, reasons)
+            at_most = answers[row["case_at_most"]] if answers is not None and row["case_at_most"] is not None else None
+            verdict = _cautious(verdict, at_most, host, reasons)
     problem = None
     if verdict != FITS:
         instance = host["instances"][row["position"]]
@@ -116,16 +117,20 @@ def _remedies(answer: Mapping[str, Any], instance: Mapping[str, Any]) -> list[st
     return told
 
 
-def _cautious(verdict: str, host: Mapping[str, Any], reasons: list[str]) -> str:
-    """Where the stated name may mean GPUs of several sizes, the least was reckoned with: what fits, fits; what does not is not known."""
-    memories = next((gpu["memories"] for gpu in host["gpus"] if gpu.get("memories")), None)
-    if verdict != DOES_NOT_FIT or not memories:
+def _cautious(verdict: str, at_most: Mapping[str, Any] | None, host: Mapping[str, Any], reasons: list[str]) -> str:
+    """Where the stated name may mean GPUs of several sizes, the least was reckoned with: what fits there, fits."""
+    if verdict == FITS or at_most is None:
         return verdict
-    name = next(gpu.get("name") for gpu in host["gpus"] if gpu.get("memories"))
+    gpu = next(gpu for gpu in host["gpus"] if gpu.get("memories"))
+    sizes = ", ".join(str(size) for size in gpu["memories"])
+    more = f"reckoned with {gpu['memory_mib']} MiB, and {gpu.get('name')} are sold with {sizes} MiB"
+    if verdict == DOES_NOT_FIT and at_most.get("verdict") == DOES_NOT_FIT:
+        reasons.append(f"{more}; with the most it does not fit either")
+        return verdict
     reasons.append(
-        f"reckoned with {memories[0]} MiB: {name} are sold with {', '.join(str(size) for size in memories)} MiB. State gpu_host_expected.memory_mib"
+        f"{more}; with the most the verdict is: {at_most.get('verdict') or UNKNOWN}. State gpu_host_expected.memory_mib"
     )
-    return UNKNOWN
+    return UNKNOWN if verdict == DOES_NOT_FIT else verdict
 
 
 def _placed(reason: str, gpus: Sequence[Mapping[str, Any]]) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +34,7 @@ class Room:
         self.root = root
         self.depot = root / "depot"
         self.hosts: dict[str, dict[str, Any]] = {}
+        self.depot_variables: dict[str, Any] = {}
         self.site: dict[str, Any] = {"airgap_site": "room", "airgap_instances": [CHAT]}
         self._models: dict[str, dict[str, Any]] = {}
         self.images = [
@@ -120,6 +120,7 @@ class Room:
             "ansible_connection": "local",
             "ansible_python_interpreter": sys.executable,
             "base_depot_directory": str(self.depot),
+            **self.depot_variables,
         }
         inventory = {
             "all": {
@@ -154,10 +155,6 @@ class Room:
         """The report for programs."""
         document: dict[str, Any] = json.loads((self.root / "preflight.json").read_text(encoding="utf-8"))
         return document
-
-    def forget(self) -> None:
-        shutil.rmtree(self.root / "hosts", ignore_errors=True)
-        self.hosts.clear()
 
 
 def _os_target() -> dict[str, str]:

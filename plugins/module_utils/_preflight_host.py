@@ -45,7 +45,7 @@ class Held(NamedTuple):
 def reached(seen: Mapping[str, Any]) -> str | None:
     """Why the host could not be looked at, or None."""
     facts = seen.get("facts") or {}
-    if facts.get("unreachable") or facts.get("failed_to_look") or "ansible_facts" not in facts:
+    if facts.get("unreachable") or "ansible_facts" not in facts:
         message = str(facts.get("msg") or "it gave no answer").strip().splitlines() or ["it gave no answer"]
         return message[0]
     return None
@@ -78,6 +78,7 @@ def problems(host: Mapping[str, Any], bundle: Mapping[str, Any], gpus: Hardware)
     name, seen, expected = str(host["host"]), host.get("seen") or {}, host.get("expected") or {}
     facts = (seen.get("facts") or {}).get("ansible_facts") or {}
     yield from _system_problem(name, _plain(facts), bundle)
+    yield from _gateway_problem(name, str(host.get("gateway_image") or ""), bundle)
     yield from _driver_problem(name, host, seen)
     asked = seen.get("gpus") or {}
     if "gpus" not in asked and asked.get("msg") and _has_driver(seen):
@@ -244,6 +245,20 @@ def _system_problem(name: str, facts: Mapping[str, Any], bundle: Mapping[str, An
             [f"the host is {target}, and the bundle has packages for {', '.join(sorted(repositories))}"],
             ["airgap_targets"],
             ["Add the system to airgap_targets, stage and import again"],
+        )
+
+
+def _gateway_problem(name: str, image: str, bundle: Mapping[str, Any]) -> Iterator[Problem]:
+    images = bundle.get("images")
+    if image and images is not None and "@sha256:" not in image and image not in images:
+        what = f"the gateway's image {image} is not in the bundle, which has {', '.join(sorted(images)) or 'none'}"
+        yield Problem(
+            (name,),
+            "",
+            STOPS,
+            [what],
+            [f"gateway_image is {image!r}"],
+            ["Stage a bundle with it, or name one of these"],
         )
 
 

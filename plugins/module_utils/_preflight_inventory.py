@@ -84,9 +84,16 @@ def _host(host: Mapping[str, Any], site: Mapping[str, Any]) -> Iterator[Problem]
                 [f"{variable}[{position}]"],
                 [],
             )
-    expected = host.get("expected") or {}
+    expected, divided = host.get("expected") or {}, host.get("mig") or []
+    for variable_, value, kind, form in (
+        ("gpu_host_expected", expected, Mapping, "a dictionary such as {count: 8, name: H100}"),
+        ("gpu_host_mig", divided, (list, tuple), "a list such as [{gpus: [0], instances: [3g.40gb]}]"),
+    ):
+        if not isinstance(value, kind):
+            readable = False
+            yield Problem((name,), "", STOPS, [f"{variable_} is {value!r}; it is {form}"], [variable_], [])
     if readable:
-        yield from _promises(name, variable, instances, expected, host.get("mig") or [])
+        yield from _promises(name, variable, instances, expected, divided)
 
 
 def _refusals(

@@ -35,7 +35,7 @@ class Room:
         self.depot = root / "depot"
         self.hosts: dict[str, dict[str, Any]] = {}
         self.depot_variables: dict[str, Any] = {}
-        self.site: dict[str, Any] = {"airgap_site": "room", "airgap_instances": [CHAT]}
+        self.site: dict[str, Any] = {"airgap_site": "room", "airgap_instances": [CHAT], "gateway_image": IMAGE}
         self._models: dict[str, dict[str, Any]] = {}
         self.images = [
             {"name": IMAGE, "repository": "docker.io/vllm/vllm-openai", "digest": "sha256:" + "a" * 64, "size": 1000}

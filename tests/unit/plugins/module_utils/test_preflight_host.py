@@ -151,6 +151,15 @@ def test_a_system_without_packages() -> None:
     assert "the host is Debian-trixie-amd64, and the bundle has packages for Debian-bookworm-amd64" in found[0].what[0]
 
 
+def test_a_gateway_without_its_image() -> None:
+    host = {"host": "gpu1", "seen": seen(), "gateway_image": "nginx:2"}
+    hardware = _preflight_host.hardware(seen(), {})
+    found = list(_preflight_host.problems(host, BUNDLE, hardware))
+    assert "nginx:2 is not in the bundle, which has engine:1" in found[0].what[0]
+    assert list(_preflight_host.problems({**host, "gateway_image": "engine:1"}, BUNDLE, hardware)) == []
+    assert list(_preflight_host.problems({**host, "gateway_image": "x@sha256:aa"}, BUNDLE, hardware)) == []
+
+
 def test_a_sick_gpu() -> None:
     sick = {
         "gpus": [{**GPU, "problems": ["a faulty memory row"]}],

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.airgap.inference.plugins.module_utils import _preflight_instance
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 ENGINE: dict[str, Any] = {
@@ -156,6 +156,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from ansible_collections.airgap.inference.plugins.module_utils import _preflight_inventory, _preflight_problem
 from ansible_collections.airgap.inference.plugins.module_utils._preflight_problem import Problem
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 ENGINE: dict[str, Any] = {
     "name": "vllm",
@@ -97,6 +99,8 @@ def test_a_good_site_has_no_problem() -> None:
         ({"clients": [{**CLIENT, "name": "a b"}]}, ["name is 'a b'"]),
         ({"clients": [{**CLIENT, "rate": "fast"}]}, ["rate is 'fast'"]),
         ({"clients": "none"}, ["airgap_clients is no list of clients"]),
+        ({"expected": "H100"}, ["gpu_host_expected is 'H100'", "a dictionary"]),
+        ({"mig": {"gpus": "all"}}, ["gpu_host_mig is", "a list"]),
     ],
 )
 def test_each_fault_is_told_with_its_place(changes: dict[str, Any], words: list[str]) -> None:
@@ -137,3 +141,37 @@ def test_lines_fit_and_need_no_escape() -> None:
     lines = _preflight_problem.paragraphs([Problem(("gpu1",), "chat", "stops", [text], ["somewhere"], [text])])
     assert max(len(line) for line in lines) <= _preflight_problem.WIDTH
     assert not [line for line in lines if '"' in line or "\\" in line]
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 99) | st.floats() | st.text(max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["name", "engine", "gpus", "options", "environment", "image", "count", "instances", "rate"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from(["instances", "expected", "mig", "clients"]), JUNK, min_size=1))
+def test_any_description_is_told_of_or_good(changes: dict[str, Any]) -> None:
+    for problem in problems(host(**changes)):
+        assert problem.what
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from([*sorted(CHAT), "options", "environment", "shm_size", "memory", "rehearsal"]), JUNK, min_size=1
+    )
+)
+def test_any_instance_is_told_of_or_good(changes: dict[str, Any]) -> None:
+    for problem in problems(host(instances=[{**CHAT, **changes}])):
+        assert problem.what

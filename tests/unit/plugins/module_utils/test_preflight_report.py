@@ -169,6 +169,8 @@ def test_a_host_that_was_not_reached_is_a_row() -> None:
         "hosts": ["gpu9"], "instance": "", "level": "stops", "what": ["Connection refused"], "where": [], "remedies": [], "verdict": "not reached",
     }  # fmt: skip
     found = report(host("gpu9", not_reached="Connection refused", rows=[row(case=None)]), answers=[], problems=[lost])
+    assert found["document"]["hosts"][0]["instances"][0]["verdict"] == "not reached"
+    assert len(found["document"]["problems"]) == 1
     assert "gpu9: not reached" in found["lines"]
     assert found["stops"] == ["gpu9: not reached"]
 

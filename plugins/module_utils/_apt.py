@@ -45,7 +45,10 @@ _NOT_FOUND = re.compile(
     r"|Version '(?P<version>[^']+)' for '(?P<versioned>[^']+)' was not found)",
     re.MULTILINE,
 )
-_REASON = re.compile(r"^(?:E: |W: |Err:).*(?:\n {2}.*)*", re.MULTILINE)
+# dpkg names the package and says why in the line below; DKMS says "Error!" before that.
+_REASON = re.compile(r"^(?:E: |W: |Err:|dpkg: error processing |Error! ).*(?:\n {1,2}\S.*)*", re.MULTILINE)
+# Said after every failure of dpkg's, which has said more before.
+_DPKG_FAILED = "E: Sub-process /usr/bin/dpkg returned an error code (1)"
 _HINTS = {
     "certificate verify failed": "The CA in repository.ca_path does not vouch for the certificate that answers there, "
     "or the certificate is for another name than the URL's.",
@@ -256,6 +259,8 @@ def explain(doing: str, repository: Repository, output: str) -> str:
     lines = [" ".join(found.split()) for found in _REASON.findall(output)]
     if any(line.startswith("Err:") for line in lines):
         lines = [line for line in lines if not line.startswith(("E: Failed to fetch", "E: Some index files"))]
+    if len(lines) > 1:
+        lines = [line for line in lines if line != _DPKG_FAILED]
     unmet = output.partition("The following packages have unmet dependencies:")[2].partition("\nE: ")[0]
     reason = " ".join(lines) or output.strip()[-600:]
     if unmet:

@@ -26,6 +26,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 LAB = "driver"
 CONTAINER = f"airgap-{LAB}-gpu1"
 PACKAGES = "/srv/packages"
+HARDWARE = "/etc/airgap-lab/gpus.json"
 
 pytestmark = [
     pytest.mark.slow,
@@ -62,6 +63,11 @@ class GpuHost:
         """A fresh host; one that a broken test left is removed."""
         self.down()
         lab("up", "--name", LAB, "--release", self.release)
+        # DKMS would build for the running kernel too, against the lab's headers, which only the lab's packages can.
+        described = json.loads(self.shell(f"cat {HARDWARE}"))
+        described["faults"]["headers_missing"] = True
+        written = ["docker", "exec", "--interactive", CONTAINER, "sh", "-c", f"cat > {HARDWARE} && airgap-lab-hardware"]
+        subprocess.run(written, input=json.dumps(described), text=True, check=True)
 
     def down(self) -> None:
         lab("down", "--name", LAB)

@@ -260,3 +260,19 @@ def test_what_changes_the_host_runs_with_the_hosts_own_hooks(tmp_path: Path) -> 
     assert "Dir::Etc::parts" in (tmp_path / "apt.conf").read_text()
     changing = (tmp_path / "changing.conf").read_text()
     assert "Dir::Etc::parts" not in changing and f'Dir::State::lists "{tmp_path}/lists"' in changing
+
+
+def test_what_dpkg_says_is_told() -> None:
+    said = (
+        "Setting up alpha (1.0) ...\n"
+        "Error! Bad return status for module build on kernel: 6.1.0-56-amd64 (x86_64)\n"
+        "Consult /var/lib/dkms/alpha/1.0/build/make.log for more information.\n"
+        "dpkg: error processing package alpha (--configure):\n"
+        " installed alpha package post-installation script subprocess returned error exit status 10\n"
+        "Errors were encountered while processing:\n alpha\n"
+        "E: Sub-process /usr/bin/dpkg returned an error code (1)\n"
+    )
+    told = _apt.explain("install alpha", DEPOT, said)
+    assert "Error! Bad return status for module build on kernel: 6.1.0-56-amd64" in told
+    assert "dpkg: error processing package alpha (--configure): installed alpha package post-installation script" in told
+    assert "error code (1)" not in told

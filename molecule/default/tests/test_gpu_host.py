@@ -225,7 +225,7 @@ def test_a_restart_that_is_needed_is_asked_for_and_then_done(gpu_host: Host) -> 
 def test_a_fatal_xid_in_the_kernel_log(gpu_host: Host) -> None:
     error = {"xid": 79, "text": "pid='<unknown>', name=<unknown>, GPU has fallen off the bus."}
     with hardware(gpu_host, lambda machine: gpu(machine, 1)["faults"].update(xids=[error])):
-        refused(gpu_host, "GPU 1", first_uuid(gpu_host, 1), "XID 79")
+        refused(gpu_host, "GPU 1", first_uuid(gpu_host, 1), "Xid 79")
     # The log is of this boot: only a restart ends it.
     restart()
     assert wait_for_answer(gpu_host)

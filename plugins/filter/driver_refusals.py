@@ -23,11 +23,12 @@ options:
         signed modules for the kernels of the system. C(any_kernel) stands for C({kernel}) where no kernel is known.
       - C(libraries) are the packages that have the version of the modules, C(services) those that have versions of their own.
       - C(fabric) is the fabric manager; C(nvlink5) is what NVLink 5 needs besides at the same version, C(nvlink5_services) what has versions
-        of its own. What is left out cannot be had there.
+        of its own. What is left out cannot be had there. C(tools) is what holds packages, where that has to be installed.
       - C(headers) is the package that modules are built against.
-      - C(branch) is the branch where none is stated, empty where the source has only one. C(oldest) is the first whose packages are
-        known. C(since) has, by branch, what other branches from there on have in place. C(streams) are the module streams of a branch.
-      - C(together) are names, as apt's preferences take them, of all packages that have the version of the modules.
+      - C(branch) is the branch where none is stated, empty where the source has only one; C(newest) is that one. C(oldest) is the first whose
+        packages are known. C(since) has, by branch, what other branches from there on have in place. C(streams) are the module streams of a branch.
+      - C(together) are names, as apt's preferences take them, of all packages that have the version of the modules; they are held as
+        well, or those of C(held) in their place, as shell patterns.
       - C(exact) is how a package is asked for at a version; without it, C({package}={version}-*).
     type: dict
     required: true

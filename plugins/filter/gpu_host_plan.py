@@ -29,11 +29,12 @@ options:
         signed modules for the kernels of the system. C(any_kernel) stands for C({kernel}) where no kernel is known.
       - C(libraries) are the packages that have the version of the modules, C(services) those that have versions of their own.
       - C(fabric) is the fabric manager; C(nvlink5) is what NVLink 5 needs besides at the same version, C(nvlink5_services) what has versions
-        of its own. What is left out cannot be had there.
+        of its own. What is left out cannot be had there. C(tools) is what holds packages, where that has to be installed.
       - C(headers) is the package that modules are built against.
-      - C(branch) is the branch where none is stated, empty where the source has only one. C(oldest) is the first whose packages are
-        known. C(since) has, by branch, what other branches from there on have in place. C(streams) are the module streams of a branch.
-      - C(together) are names, as apt's preferences take them, of all packages that have the version of the modules.
+      - C(branch) is the branch where none is stated, empty where the source has only one; C(newest) is that one. C(oldest) is the first whose
+        packages are known. C(since) has, by branch, what other branches from there on have in place. C(streams) are the module streams of a branch.
+      - C(together) are names, as apt's preferences take them, of all packages that have the version of the modules; they are held as
+        well, or those of C(held) in their place, as shell patterns.
       - C(exact) is how a package is asked for at a version; without it, C({package}={version}-*).
     type: dict
     required: true
@@ -63,6 +64,19 @@ options:
     description: Whether the plan names the headers of the kernel.
     type: bool
     default: true
+  state:
+    description:
+      - As M(airgap.inference.packages) will be asked for it. With V(present), a driver that is there and is of the stated branch and flavour
+        stays, and what must have exactly its version (fabric manager) is asked for in that version.
+    type: str
+    choices: [present, latest]
+    default: present
+  system:
+    description: The host's facts, or its C(distribution) and C(release), to be held against O(systems).
+    type: dict
+  systems:
+    description: The systems that the data are of, each with its releases. Other ones are refused.
+    type: dict
 """
 
 EXAMPLES = r"""
@@ -81,7 +95,7 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(packages) to install, C(hold), the names of those that nobody else may change, and C(headers), the package that modules are
+    - C(packages) to install, C(hold), the names and patterns of those that nobody else may change, and C(headers), the package that modules are
       built against, empty where they come built.
     - C(modules) is V(open) or V(proprietary), C(build) V(dkms) or V(prebuilt), C(source) and C(branch) are where they come from.
       C(streams) are the module streams to enable first, where a system has them. C(pins) are names and versions that belong together,

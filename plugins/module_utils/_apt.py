@@ -13,12 +13,13 @@ import fnmatch
 import os
 import re
 import time
-from typing import Any, Callable, Dict, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Mapping, NamedTuple, Sequence, Tuple
 from urllib.parse import urlsplit
 
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 
 Run = Callable[[Sequence[str], Dict[str, str]], Tuple[int, str, str]]
+There = Callable[[str], Sequence[str]]
 
 HEADER = "Written by airgap.inference.packages; changes made here are lost."
 KEY_FILE = "/etc/apt/keyrings/airgap.asc"
@@ -57,6 +58,17 @@ _HINTS = {
     "Unable to acquire the dpkg frontend lock": "Another package manager is at work on this host; "
     "wait for it, or raise lock_timeout.",
 }
+# What of a driver belongs to a kernel, and what to a flavour.
+_REMEDIES = (
+    (
+        re.compile(r"^(linux-(headers|modules|objects|signatures|image)-|kernel-devel)"),
+        "It is made for one kernel: add that kernel (uname -r) to airgap_targets[].kernels",
+    ),
+    (
+        re.compile(r"nvidia.*dkms|nvidia.*kernel|nvidia-(headless|driver|open)|^linux-modules-nvidia-|kmod-nvidia"),
+        "It belongs to one flavour of the driver: state what the hosts state (gpu_host_kernel_modules, gpu_host_source, gpu_host_branch) there too",
+    ),
+)
 
 
 class Repository(NamedTuple):
@@ -193,7 +205,11 @@ def refusal(steps: Sequence[Step], installed: dict[str, Installed], may_change: 
     held = [
         step.name
         for step in steps
-        if step.verb == "Inst" and step.name in installed and installed[step.name].held and step.name not in may_change
+        if step.verb == "Inst"
+        and step.name in installed
+        and installed[step.name].held
+        and not chosen([step.name.partition(":")[0]], may_change)
+        and step.name not in may_change
     ]
     if held:
         return (
@@ -201,6 +217,32 @@ def refusal(steps: Sequence[Step], installed: dict[str, Installed], may_change: 
             "Release it with apt-mark unhold, or name it in `hold` to take it over."
         ).format(", ".join(held))
     return None
+
+
+def is_pattern(text: str) -> bool:
+    """Whether it may choose several names, or takes some out."""
+    return text.startswith("!") or any(character in text for character in "*?[")
+
+
+def chosen(names: Iterable[str], wanted: Sequence[str]) -> list[str]:
+    """Those of the names that are wanted, by name or by pattern, and that no pattern after ! takes out; a plain name stays."""
+    patterns = [one for one in wanted if not one.startswith("!")]
+    without = [one[1:] for one in wanted if one.startswith("!")]
+    return [
+        name
+        for name in names
+        if name in patterns
+        or (
+            any(fnmatch.fnmatchcase(name, one) for one in patterns)
+            and not any(fnmatch.fnmatchcase(name, one) for one in without)
+        )
+    ]
+
+
+def expanded(wanted: Sequence[str], names: Iterable[str]) -> list[str]:
+    """The plain names as they are, and then what patterns choose besides; a pattern that chooses nothing is none the worse."""
+    plain = [one for one in wanted if not is_pattern(one)]
+    return list(dict.fromkeys(plain + chosen(sorted(names), wanted)))
 
 
 def hold(run: Run, names: Sequence[str]) -> None:
@@ -221,8 +263,11 @@ def changes(steps: Sequence[Step], installed: dict[str, Installed]) -> list[dict
 
 
 def to_hold(names: Sequence[str], installed: dict[str, Installed], steps: Sequence[Step]) -> list[str]:
-    """Which of these names are not held yet."""
+    """Which of these names, and of those that the patterns among them choose, are not held yet."""
     coming = {step.name for step in steps if step.verb == "Inst"}
+    # Names with an architecture are the same packages again.
+    present = {name for name in installed if ":" not in name and installed[name].working}
+    names = expanded(names, present | {name for name in coming if ":" not in name})
     absent = [name for name in names if name not in installed and name not in coming]
     if absent:
         raise AirgapError(
@@ -246,7 +291,7 @@ def package_diff(
     }
 
 
-def explain(doing: str, repository: Repository, output: str) -> str:
+def explain(doing: str, repository: Repository, output: str, there: There = lambda _name: []) -> str:
     """A failed apt-get in words that say what to do."""
     where = f"{repository.url} (suite {repository.suite})"
     missing = []
@@ -254,7 +299,7 @@ def explain(doing: str, repository: Repository, output: str) -> str:
         versioned = "{}={}".format(match.group("versioned"), match.group("version"))
         missing.append(match.group("name") or match.group("bare") or versioned)
     if missing:
-        return not_carried(missing, where)
+        return not_carried(missing, where, there)
     # apt says why a download failed in an indented line below the "Err:" line that names it, and then says less again.
     lines = [" ".join(found.split()) for found in _REASON.findall(output)]
     if any(line.startswith("Err:") for line in lines):
@@ -269,11 +314,27 @@ def explain(doing: str, repository: Repository, output: str) -> str:
     return " ".join([f"apt-get could not {doing} from {where}: {reason}", *hints])
 
 
-def not_carried(names: Sequence[str], where: str) -> str:
-    return (
-        f"{', '.join(names)}: not in the bundle's packages at {where}. Check the spelling; to carry it, add it to "
-        "bundle_extra_packages on the connected side, stage, and import the new bundle."
+def not_carried(names: Sequence[str], where: str, there: There = lambda _name: []) -> str:
+    """What to do about packages that the depot lacks; there says which versions of a package it has."""
+    versions = {name: there(name) for name in names}
+    had = "; ".join(
+        f"the depot has only {name.partition('=')[0]} {', '.join(versions[name])}" for name in names if versions[name]
     )
+    said = f"{', '.join(names)}: not in the bundle's packages at {where}{'; ' + had if had else ''}. "
+    again = " on the connected side, stage, and import the new bundle."
+    if had:
+        if all("nvidia" in name or "nvsdm" in name for name in names):
+            return (
+                f"{said}gpu_host_packages_state: latest brings driver and fabric manager together to what the depot has; or state the version "
+                f"(gpu_host_version){again}"
+            )
+        return (
+            f"{said}Ask for a version that is there, or carry the other one: state it in bundle_extra_packages{again}"
+        )
+    remedies = [
+        remedy for pattern, remedy in _REMEDIES if any(pattern.search(name.partition("=")[0]) for name in names)
+    ] or ["Check the spelling; to carry it, add it to bundle_extra_packages"]
+    return f"{said}{'; '.join(remedies)}{again}"
 
 
 def to_enable(modules: Sequence[str]) -> list[str]:
@@ -372,7 +433,7 @@ class Apt:
     def simulate(self, packages: Sequence[str]) -> list[Step]:
         rc, out, err = self._run(self._install("-s", packages), self._environment)
         if rc != 0:
-            raise AirgapError(explain("resolve " + ", ".join(packages), self._repository, out + err))
+            raise AirgapError(explain("resolve " + ", ".join(packages), self._repository, out + err, self.versions))
         return parse_simulation(out)
 
     def install(self, packages: Sequence[str]) -> None:
@@ -395,6 +456,12 @@ class Apt:
         # What is installed would be found as well.
         out = self._cache("-o", "Dir::State::status=/dev/null", "search", "--names-only", pattern)
         return sorted({line.split(" ", 1)[0] for line in out.splitlines() if line})
+
+    def versions(self, package: str) -> list[str]:
+        """The versions that the depot has of a package; none where another one was not asked for."""
+        name, versioned, _version = package.partition("=")
+        out = self._cache("madison", "--", name) if versioned else ""
+        return [fields[1].strip() for fields in (line.split("|") for line in out.splitlines()) if len(fields) > 2]
 
     def dependencies(self, steps: Sequence[Step]) -> dict[str, set[str]]:
         """For each package that is coming, the names it needs; each of several alternatives."""

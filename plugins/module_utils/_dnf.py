@@ -197,7 +197,10 @@ def refusal(steps: Sequence[Step], installed: dict[str, Installed], may_change: 
     held = [
         step.name
         for step in steps
-        if step.verb == "Inst" and step.name in installed and installed[step.name].held and step.name not in may_change
+        if step.verb == "Inst"
+        and step.name in installed
+        and installed[step.name].held
+        and not _apt.chosen([step.name], may_change)
     ]
     if held:
         return (
@@ -214,8 +217,10 @@ def changes(steps: Sequence[Step], _installed: dict[str, Installed]) -> list[dic
 
 
 def to_hold(names: Sequence[str], installed: dict[str, Installed], steps: Sequence[Step]) -> list[str]:
-    """Which of these names are not held yet at the version that is installed."""
+    """Which of these names, and of those that the patterns among them choose, are not held yet at the version that is installed."""
     coming = {step.name for step in steps if step.verb == "Inst"}
+    # versionlock itself takes a pattern that one locked package fits for done (dnf-plugins-core, versionlock.py), so it is given names.
+    names = _apt.expanded(names, coming | set(_bare(installed)))
     absent = [name for name in names if name not in installed and name not in coming]
     if absent:
         raise AirgapError(
@@ -227,6 +232,17 @@ def to_hold(names: Sequence[str], installed: dict[str, Installed], steps: Sequen
             f"held. Add {LOCK_PLUGIN} to packages (and to bundle_extra_packages, if the bundle lacks it), or leave hold empty."
         )
     return [name for name in names if name not in installed or not installed[name].locked]
+
+
+def _bare(installed: dict[str, Installed]) -> list[str]:
+    """The names alone, of all the spellings."""
+    found = []
+    for name, package in installed.items():
+        epoch, colon, _rest = package.version.partition(":")
+        full = package.version if colon and epoch.isdigit() else "0:" + package.version
+        if f"{name}-{full}" in installed or f"{name}-{package.version}" in installed:
+            found.append(name)
+    return found
 
 
 def hold(run: Run, names: Sequence[str]) -> None:

@@ -19,6 +19,8 @@ from __future__ import annotations
 import re
 from typing import Any, Mapping, NamedTuple, Sequence
 
+from ansible_collections.airgap.inference.plugins.module_utils import _gpu_generation, _system
+
 OPEN = "open"
 PROPRIETARY = "proprietary"
 FLAVOURS = (OPEN, PROPRIETARY)
@@ -30,6 +32,10 @@ _OF_BRANCH = "{package}={branch}.*"
 # Names that tell how a stated package brings modules.
 _SIGNED = re.compile(r"linux-modules-nvidia-|kmod-nvidia-[0-9]")
 _DKMS = re.compile(r"(^|-)dkms(-|$)")
+# The container toolkit has versions of its own, and is the business of the role container_runtime.
+_NOT_OF_DRIVER = ("!libnvidia-container*", "!nvidia-container-*")
+# Where dkms puts what it builds, whatever dkms.conf says (dkms(8), DEST_MODULE_LOCATION): the family of Debian, and that of Red Hat.
+_BUILT_HERE = ("/updates/", "/extra/")
 
 Drivers = Mapping[str, Mapping[str, Any]]
 
@@ -77,7 +83,8 @@ def packages_for(
     flavour = modules if modules in FLAVOURS else chosen.data["default_modules"]
     names = _driver(chosen, wish, flavour, list(kernels) or [str(chosen.data.get("any_kernel", ""))])
     # The GPUs that have NVLink 5 need open modules.
-    return names + (_beside(chosen, wish, flavour == OPEN) if fabric else [])
+    of_driver, services = _beside(chosen, flavour == OPEN) if fabric else ([], [])
+    return names + _versioned(chosen, wish, of_driver) + services
 
 
 def groups(
@@ -172,10 +179,13 @@ def plan(
     version: str = "",
     packages: Sequence[str] = (),
     kernel_headers: bool = True,
+    state: str = "present",
+    system: Mapping[str, Any] | None = None,
+    systems: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """What one host installs, holds and runs, by its hardware (the result of gpu_host_info); and why it cannot."""
     wish = Wish(source, modules, str(branch), str(version), packages)
-    refusals = settings_refusals(drivers, *wish)
+    refusals = _other_system(system, systems) or settings_refusals(drivers, *wish)
     if source not in drivers:
         return {**_NOTHING, "refusals": refusals}
     if refusals:
@@ -186,21 +196,26 @@ def plan(
     build = _build(wish, chosen)
     kernel = str(found["kernel"]["wanted"])
     fabric = bool(found["nvswitches"] or found["nvlink5"])
-    beside = _beside(chosen, wish, bool(found["nvlink5"])) if fabric else []
+    stays = _staying(found, chosen, wish, flavour) if state == "present" else ""
+    of_driver, services = _beside(chosen, bool(found["nvlink5"])) if fabric else ([], [])
     names = _driver(chosen, wish, flavour, [kernel])
     held = list(wish.packages) or _filled(chosen, chosen.data["modules"].get(flavour, []), kernel) + _filled(
         chosen, chosen.names("libraries")
     )
+    # apt's names of what belongs together are patterns of this kind too.
+    patterns = chosen.names("held") or chosen.names("together")
     headers = str(chosen.data.get("headers", "")).replace("{kernel}", kernel)
     stream = str((chosen.data.get("streams") or {}).get(flavour, "")).replace("{branch}", chosen.branch)
-    refusals = hardware + _secure_boot(found, drivers, wish, build) + _no_fabric(found, drivers, wish, chosen)
+    refusals = hardware or _too_old(found, drivers, wish, chosen)
+    refusals = refusals + _secure_boot(found, drivers, wish, build) + _no_fabric(found, drivers, wish, chosen)
     return {
         "source": source,
         "branch": chosen.branch,
         "modules": flavour,
         "build": build,
-        "packages": names + beside,
-        "hold": [re.split(r"[=:/]", name)[0] for name in [*held, *beside]],
+        "packages": names + _versioned(chosen, wish._replace(version=wish.version or stays), of_driver) + services,
+        "hold": [re.split(r"[=:/]", name)[0] for name in [*held, *of_driver, *services]]
+        + [*patterns, *(_NOT_OF_DRIVER if patterns else [])],
         "services": ["nvidia-persistenced", *(["nvidia-fabricmanager"] if fabric else [])],
         "fabric": fabric,
         "headers": headers if kernel_headers and build == "dkms" else "",
@@ -237,8 +252,9 @@ def _source(drivers: Drivers, wish: Wish) -> Source:
 
 def _driver(chosen: Source, wish: Wish, flavour: str, kernels: Sequence[str]) -> list[str]:
     """The packages of driver and services; those that a person names stand as they are."""
+    tools = chosen.names("tools")
     if wish.packages:
-        return [str(name) for name in wish.packages]
+        return [str(name) for name in wish.packages] + tools
     wanted = [name for kernel in kernels for name in _filled(chosen, chosen.data["modules"].get(flavour) or [], kernel)]
     driver = list(dict.fromkeys(wanted)) + _filled(chosen, chosen.names("libraries"))
     of_kernel = {
@@ -248,7 +264,7 @@ def _driver(chosen: Source, wish: Wish, flavour: str, kernels: Sequence[str]) ->
             chosen, [item for item in chosen.data["modules"].get(flavour) or [] if "{kernel}" in item], kernel
         )
     }
-    return _versioned(chosen, wish, driver, of_kernel) + _filled(chosen, chosen.names("services"))
+    return _versioned(chosen, wish, driver, of_kernel) + _filled(chosen, chosen.names("services")) + tools
 
 
 def _filled(chosen: Source, names: Sequence[str], kernel: str = "") -> list[str]:
@@ -344,6 +360,43 @@ def _open_alone(chosen: Source) -> bool:
     return chosen.branch.isdigit() and int(chosen.branch) >= OPEN_ALONE
 
 
+def _too_old(found: Mapping[str, Any], drivers: Drivers, wish: Wish, chosen: Source) -> list[str]:
+    """Whether the branch is older than the GPUs."""
+    branch = chosen.branch or str(chosen.data.get("newest", ""))
+    if wish.packages or not branch.isdigit():
+        return []
+    newer = [gpu for gpu in found["gpus"] if int(branch) < _gpu_generation.first_branch(gpu["generation"])]
+    if not newer:
+        return []
+    first = max(_gpu_generation.first_branch(gpu["generation"]) for gpu in newer)
+    having = [name for name, data in sorted(drivers.items()) if int(data.get("branch") or 0) >= first]
+    if wish.branch or wish.version:
+        where = f"gpu_host_{'branch' if wish.branch else 'version'} is {wish.branch or wish.version}"
+        remedy = f"Set gpu_host_branch to {first} or newer"
+        if wish.source not in having:
+            remedy += f", and gpu_host_source to {' or '.join(having)}"
+    else:
+        where = f"{_where(chosen)} has the branch {branch}"
+        remedy = f"Set gpu_host_source to {' or '.join(having)}"
+    return [
+        f"{_gpus(newer)} needs a driver of branch {first} or newer, and {where}. {remedy}, on the connected side too."
+    ]
+
+
+def _other_system(system: Mapping[str, Any] | None, systems: Mapping[str, Sequence[str]] | None) -> list[str]:
+    """Whether the data are of other systems than the host's."""
+    if system is None or systems is None:
+        return []
+    distribution, release = str(system.get("distribution", "")), _system.release(system)
+    if release in [str(known) for known in systems.get(distribution, [])]:
+        return []
+    known = ", ".join(f"{name} {one}" for name in sorted(systems) for one in systems[name])
+    return [
+        f"The host runs {distribution} {release}, and the packages of its driver are not known to this version of the collection; of this "
+        f"family it knows {known}. Take the host out of the GPU hosts, or give it a system that is known."
+    ]
+
+
 def _build(wish: Wish, chosen: Source) -> str:
     if wish.packages:
         return "prebuilt" if any(_SIGNED.match(name) for name in wish.packages) else "dkms"
@@ -357,8 +410,10 @@ def _secure_boot(found: Mapping[str, Any], drivers: Drivers, wish: Wish, build: 
     # Of other stated packages it shows when the module is loaded.
     if wish.packages and not any(_DKMS.search(name) for name in wish.packages):
         return []
-    # The kernel took such a module before, or knows the key.
-    if found["loaded"]["nvidia"] or found["dkms_key"]["enrolled"]:
+    # The kernel knows the key, or took what DKMS built here before; that it took the distribution's signed module says nothing.
+    file, loaded = str(found["kernel"].get("module_file") or ""), found["loaded"]["nvidia"]
+    built_here = loaded == found["kernel"]["module_version"] and any(place in file for place in _BUILT_HERE)
+    if found["dkms_key"]["enrolled"] or (loaded and built_here):
         return []
     signed = [name for name, data in sorted(drivers.items()) if data.get("build") == "prebuilt" and name != wish.source]
     first = (
@@ -374,11 +429,19 @@ def _secure_boot(found: Mapping[str, Any], drivers: Drivers, wish: Wish, build: 
     ]
 
 
-def _beside(chosen: Source, wish: Wish, nvlink5: bool) -> list[str]:
-    """What GPUs need that are connected by switches."""
+def _beside(chosen: Source, nvlink5: bool) -> tuple[list[str], list[str]]:
+    """What GPUs need that are connected by switches: what has the driver's version, and what has versions of its own."""
     of_driver = chosen.names("fabric") + (chosen.names("nvlink5") if nvlink5 else [])
-    services = chosen.names("nvlink5_services") if nvlink5 else []
-    return _versioned(chosen, wish, _filled(chosen, of_driver)) + _filled(chosen, services)
+    return _filled(chosen, of_driver), _filled(chosen, chosen.names("nvlink5_services") if nvlink5 else [])
+
+
+def _staying(found: Mapping[str, Any], chosen: Source, wish: Wish, flavour: str) -> str:
+    """The version of a driver that is there and remains, so that what has to have exactly its version does not come newer."""
+    installed = str(found["kernel"]["module_version"] or found["loaded"]["nvidia"] or "")
+    another_branch = chosen.branch and installed.split(".")[0] != chosen.branch
+    another_flavour = found["kernel"].get("module_open") not in (None, flavour == OPEN)
+    # Stated packages may bring another driver.
+    return "" if wish.packages or another_branch or another_flavour else installed
 
 
 def _no_fabric(found: Mapping[str, Any], drivers: Drivers, wish: Wish, chosen: Source) -> list[str]:

@@ -50,6 +50,11 @@ _PROPRIETARY_ALONE = ("maxwell", "pascal", "volta")
 _OPEN_ALONE = ("blackwell",)
 _NEITHER = ("kepler",)
 
+# The first branch of drivers that knows a generation: that of the first CUDA toolkit that does (NVIDIA Data Center Drivers, "CUDA Toolkit,
+# Driver, and Architecture Matrix": Ada and Hopper 11.8, Blackwell 12.8; CUDA Toolkit Release Notes, "CUDA Toolkit and Corresponding Driver
+# Versions": 11.8 from 520.61, 12.8 from 570.26). Older generations are known to every branch that the roles install.
+_FIRST_BRANCH = {"ada": 520, "hopper": 520, "blackwell": 570}
+
 
 class Generation(NamedTuple):
     """What is known of a GPU; None for what is not."""
@@ -69,3 +74,8 @@ def of(device_id: str) -> Generation:
         return Generation(name, False, False)
     alone = name in _OPEN_ALONE or number in _GRACE_HOPPER
     return Generation(name, name not in _PROPRIETARY_ALONE, not alone)
+
+
+def first_branch(generation: str | None) -> int:
+    """The first branch whose drivers know the generation; 0 where none is too old."""
+    return _FIRST_BRANCH.get(generation or "", 0)

@@ -82,7 +82,7 @@ options:
     default: present
   hold:
     description:
-      - Names of packages that M(airgap.inference.packages) will be allowed to change although they are held.
+      - Names of packages, or patterns, that M(airgap.inference.packages) will be allowed to change although they are held.
       - When it is given and others that are held would change, the module fails as M(airgap.inference.packages) would.
     type: list
     elements: str

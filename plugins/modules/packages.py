@@ -89,6 +89,8 @@ options:
     description:
       - Names of packages that only this module may change from now on (C(apt-mark hold), C(dnf versionlock add)). They must be
         installed, or in O(packages).
+      - A shell pattern such as V(*nvidia*) stands for all packages of such names that are installed or are coming, dependencies too; it may
+        stand for none. A pattern after V(!) takes out what other patterns choose.
       - A package that is left out of a later list stays held.
     type: list
     elements: str

@@ -108,6 +108,46 @@ def test_holds_are_what_is_not_held_yet_and_must_exist() -> None:
         _apt.to_hold(["zeta"], INSTALLED, steps)
 
 
+def test_a_pattern_holds_what_is_installed_or_coming_and_may_hold_nothing() -> None:
+    here = {
+        name: _apt.Installed("1", working=name != "alpha-removed", held=name == "alpha-held")
+        for name in ("alpha", "alpha:amd64", "alpha-held", "alpha-removed", "beta", "toolkit-alpha")
+    }
+    steps = [_apt.Step("Inst", "alpha-new", None, "1"), _apt.Step("Inst", "alpha-new:i386", None, "1")]
+    assert _apt.to_hold(["*alpha*", "!toolkit-*", "zeta*"], here, steps) == ["alpha", "alpha-new"]
+    # A name stands, whatever patterns take out.
+    assert _apt.to_hold(["*alpha*", "!toolkit-*", "toolkit-alpha"], here, []) == ["toolkit-alpha", "alpha"]
+    assert _apt.to_hold(["zeta*"], here, steps) == []
+
+
+def test_what_a_pattern_holds_may_change() -> None:
+    steps = _apt.parse_simulation(SIMULATED)[:-1]
+    assert _apt.refusal(steps, INSTALLED, ["alph*"]) is None
+    assert "would change alpha, held" in (_apt.refusal(steps, INSTALLED, ["*", "!alpha"]) or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "words"),
+    [
+        ("linux-headers-6.1.0-56-amd64", [], ["airgap_targets[].kernels", "uname -r"]),
+        ("linux-modules-nvidia-580-server-open-6.8.0-60-generic", [], ["airgap_targets[].kernels", "gpu_host_source"]),
+        ("nvidia-kernel-dkms", [], ["gpu_host_kernel_modules", "gpu_host_source"]),
+        ("kmod-nvidia-open-dkms", [], ["gpu_host_kernel_modules"]),
+        ("docker.io", [], ["Check the spelling", "bundle_extra_packages"]),
+        (
+            "nvidia-fabricmanager=580.95.05-*",
+            ["580.105.08-1"],
+            ["the depot has only nvidia-fabricmanager 580.105.08-1", "gpu_host_packages_state: latest"],
+        ),
+        ("docker.io=1", ["2"], ["the depot has only docker.io 2", "bundle_extra_packages"]),
+    ],
+)
+def test_what_the_bundle_lacks_has_a_remedy_that_carries_it(name: str, there: list[str], words: list[str]) -> None:
+    message = _apt.not_carried([name], "https://depot", lambda _name: there)
+    assert all(word in message for word in [name, *words]), message
+    assert ("bundle_extra_packages" in message) == ("bundle_extra_packages" in words)
+
+
 @pytest.mark.parametrize(
     ("output", "words"),
     [
@@ -274,5 +314,7 @@ def test_what_dpkg_says_is_told() -> None:
     )
     told = _apt.explain("install alpha", DEPOT, said)
     assert "Error! Bad return status for module build on kernel: 6.1.0-56-amd64" in told
-    assert "dpkg: error processing package alpha (--configure): installed alpha package post-installation script" in told
+    assert (
+        "dpkg: error processing package alpha (--configure): installed alpha package post-installation script" in told
+    )
     assert "error code (1)" not in told

@@ -158,6 +158,18 @@ def test_holds_need_the_package_and_the_plugin(locks: Path) -> None:
     assert _dnf.to_hold([], INSTALLED, []) == []
 
 
+def test_patterns_hold_names_and_none_of_their_spellings(locks: Path) -> None:
+    listed = "app\t1\t1.0\t1.el9\tnoarch\napp-libs\t0\t1.0\t1.el9\tx86_64\nother\t0\t1\t1.el9\tnoarch\n"
+    found = _dnf.installed_packages(rpm((0, listed, "")))
+    steps = [_apt.Step("Inst", "app-new", None, "1-1.el9"), _apt.Step("Inst", "app-libs", "1.0-1.el9", "2-1.el9")]
+    assert _dnf.to_hold(["app*", "!*-new"], found, steps) == ["app", "app-libs"]
+    assert _dnf.to_hold(["zeta*"], found, steps) == []
+    locks.write_text("app-libs-0:1.0-1.el9.*\n")
+    held = _dnf.installed_packages(rpm((0, listed, "")))
+    assert _dnf.to_hold(["app*"], held, []) == ["app"]
+    assert _dnf.refusal(steps, held, ["app*"]) is None and "app-libs" in (_dnf.refusal(steps, held, ["app"]) or "")
+
+
 def test_a_lock_on_another_version_is_no_hold(locks: Path) -> None:
     moved = {"app": INSTALLED["app"]._replace(version="1:2.0-1.el9", locked=False)}
     assert _dnf.to_hold(["app"], moved, []) == ["app"]

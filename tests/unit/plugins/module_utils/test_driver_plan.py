@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,18 @@ DRIVERS: dict[str, dict[str, Any]] = {
     for path in sorted(VARIABLES.glob("*.yml"))
     if path.stem != "main"
 }
+OTHERS = ["!libnvidia-container*", "!nvidia-container-*"]
+LOCK = "python3-dnf-plugin-versionlock"
 SOURCES = [(system, source) for system in DRIVERS for source in DRIVERS[system]]
 KERNEL = "6.8.0-60-generic"
 PASCAL, VOLTA, TURING, AMPERE, HOPPER = "1b38", "1db4", "1eb8", "20b2", "2330"
 GRACE, BLACKWELL, KEPLER, UNKNOWN = "2342", "2901", "102d", "4f00"
+
+
+DKMS_FILE = f"/lib/modules/{KERNEL}/updates/dkms/nvidia.ko.zst"
+SIGNED_FILE = f"/lib/modules/{KERNEL}/kernel/nvidia-580srv-open/nvidia.ko"
+INSTALLED = {"running": KERNEL, "wanted": KERNEL, "headers": True, "module_version": "580.95.05", "module_open": True}
+LOADED = {"nvidia": "580.95.05", "open": True, "nouveau": False}
 
 
 def found(*device_ids: str, nvswitches: int = 0, nvlink5: bool = False, **different: Any) -> dict[str, Any]:
@@ -57,6 +66,11 @@ def plan(host: dict[str, Any], system: str = "Debian", source: str = "nvidia", *
     return _driver_plan.plan(host, DRIVERS[system], source, **stated)
 
 
+def named(hold: list[str]) -> list[str]:
+    """What a plan holds by name; the patterns come after it."""
+    return list(itertools.takewhile(lambda name: name != "*nvidia*", hold))
+
+
 def refused(host: dict[str, Any], system: str = "Debian", source: str = "nvidia", **stated: Any) -> str:
     refusals = plan(host, system, source, **stated)["refusals"]
     assert len(refusals) == 1, refusals
@@ -70,7 +84,12 @@ def test_a_hopper_host_on_debian() -> None:
         "modules": "open",
         "build": "dkms",
         "packages": ["nvidia-kernel-open-dkms=580.*", "nvidia-driver-cuda=580.*", "nvidia-persistenced"],
-        "hold": ["nvidia-kernel-open-dkms", "nvidia-driver-cuda"],
+        "hold": [
+            "nvidia-kernel-open-dkms",
+            "nvidia-driver-cuda",
+            *DRIVERS["Debian"]["nvidia"]["together"],
+            *OTHERS,
+        ],
         "services": ["nvidia-persistenced"],
         "fabric": False,
         "headers": f"linux-headers-{KERNEL}",
@@ -86,7 +105,7 @@ def test_a_hopper_host_on_debian() -> None:
         (
             "Debian",
             "distribution",
-            ["nvidia-open-kernel-dkms", "libcuda1", "nvidia-smi", "nvidia-persistenced"],
+            ["nvidia-kernel-dkms", "libcuda1", "nvidia-smi", "nvidia-persistenced"],
             "dkms",
             f"linux-headers-{KERNEL}",
         ),
@@ -119,7 +138,7 @@ def test_a_hopper_host_on_debian() -> None:
         (
             "RedHat",
             "nvidia",
-            ["kmod-nvidia-open-dkms", "nvidia-driver-cuda", "nvidia-persistenced"],
+            ["kmod-nvidia-open-dkms", "nvidia-driver-cuda", "nvidia-persistenced", LOCK],
             "dkms",
             f"kernel-devel-{KERNEL}",
         ),
@@ -219,7 +238,7 @@ def test_a_version_is_asked_for_by_each_package_that_has_it() -> None:
         "nvidia-persistenced",
         "nvidia-fabricmanager=580.95.05-*",
     ]
-    assert made["hold"] == [*exact, "nvidia-fabricmanager"]
+    assert named(made["hold"]) == [*exact, "nvidia-fabricmanager"]
     assert made["pins"][0]["version"] == "580.95.05-*"
 
 
@@ -232,13 +251,20 @@ def test_modules_of_one_kernel_have_its_version_and_not_the_drivers() -> None:
 
 
 def test_dnf_has_its_own_way_to_ask_for_a_version_and_streams_for_branches() -> None:
-    made = plan(found(HOPPER), "RedHat", version="580.95.05")
+    made = plan(found(BLACKWELL, nvlink5=True), "RedHat", version="580.95.05")
     assert made["packages"] == [
         "kmod-nvidia-open-dkms-580.95.05",
         "nvidia-driver-cuda-580.95.05",
         "nvidia-persistenced",
+        LOCK,
+        "nvidia-fabricmanager-580.95.05",
+        "libnvsdm-580.95.05",
+        "nvlsm",
     ]
-    assert made["hold"] == ["kmod-nvidia-open-dkms", "nvidia-driver-cuda"]
+    assert made["hold"] == [
+        *["kmod-nvidia-open-dkms", "nvidia-driver-cuda", "nvidia-fabricmanager", "libnvsdm", "nvlsm"],
+        *["*nvidia*", "libnvsdm*", *OTHERS],
+    ]
     assert made["streams"] == ["nvidia-driver:580-open"]
     assert plan(found(VOLTA), "RedHat", branch="580")["streams"] == ["nvidia-driver:580-dkms"]
 
@@ -291,12 +317,24 @@ def test_secure_boot_refuses_what_dkms_builds_and_names_two_ways_out() -> None:
     [
         {"secure_boot": None},
         {"secure_boot": True, "dkms_key": {"certificate": "/var/lib/dkms/mok.pub", "enrolled": True}},
-        {"secure_boot": True, "loaded": {"nvidia": "580.95.05", "open": True, "nouveau": False}},
+        {"secure_boot": True, "loaded": LOADED, "kernel": {**INSTALLED, "module_file": DKMS_FILE}},
     ],
-    ids=["not known", "key enrolled", "driver loaded"],
+    ids=["not known", "key enrolled", "built here and loaded"],
 )
 def test_secure_boot_that_stands_in_nobodys_way(different: dict[str, Any]) -> None:
     assert plan(found(HOPPER, **different))["refusals"] == []
+
+
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        {**INSTALLED, "module_file": SIGNED_FILE},
+        {**INSTALLED, "module_version": "580.105.08", "module_file": DKMS_FILE},
+    ],
+    ids=["the distribution's", "another one than what is built"],
+)
+def test_a_loaded_driver_says_nothing_of_what_dkms_will_build(kernel: dict[str, Any]) -> None:
+    assert "Secure Boot is on" in refused(found(HOPPER, secure_boot=True, loaded=LOADED, kernel=kernel), "Ubuntu")
 
 
 def test_secure_boot_takes_signed_modules() -> None:
@@ -314,7 +352,7 @@ def test_switches_bring_the_fabric_manager_at_the_drivers_version() -> None:
 def test_nvlink_5_brings_its_subnet_manager_too() -> None:
     made = plan(found(*[BLACKWELL] * 8, nvlink5=True))
     assert made["packages"][-3:] == ["nvidia-fabricmanager=580.*", "libnvsdm=580.*", "nvlsm"]
-    assert made["hold"][-3:] == ["nvidia-fabricmanager", "libnvsdm", "nvlsm"]
+    assert named(made["hold"])[-3:] == ["nvidia-fabricmanager", "libnvsdm", "nvlsm"]
     assert made["services"][-1] == "nvidia-fabricmanager"
 
 
@@ -331,7 +369,7 @@ def test_stated_packages_replace_the_drivers_and_the_rest_stays() -> None:
     assert made["packages"] == [*names, "nvidia-fabricmanager"]
     with_branch = plan(found(HOPPER, nvswitches=4), packages=names, branch="580")
     assert with_branch["packages"] == [*names, "nvidia-fabricmanager=580.*"]
-    assert made["hold"] == ["nvidia-tesla-535-kernel-dkms", "nvidia-smi", "nvidia-fabricmanager"]
+    assert named(made["hold"]) == ["nvidia-tesla-535-kernel-dkms", "nvidia-smi", "nvidia-fabricmanager"]
     assert made["headers"] == f"linux-headers-{KERNEL}" and made["build"] == "dkms" and made["pins"] == []
     assert "Secure Boot is on" in refused(found(HOPPER, secure_boot=True), packages=names)
 
@@ -365,7 +403,8 @@ def test_a_bundle_holds_whatever_a_host_may_install(system: str, source: str, mo
             continue
         planned += 1
         assert set(made["packages"]) <= set(carried)
-        assert set(made["hold"]) <= {name.split("=")[0] for name in carried} or system == "RedHat"
+        carried_names = {re.split("=|-580.95.05$|-595.71.05$", name)[0] for name in carried}
+        assert set(named(made["hold"])) <= carried_names
     assert planned or modules == "open"
 
 
@@ -397,7 +436,7 @@ def test_hosts_that_state_the_same_are_one_group() -> None:
 def test_without_hosts_the_systems_own_choice_travels() -> None:
     (group,) = _driver_plan.groups([], DRIVERS["Debian"], "distribution")
     assert (group["name"], group["refusals"], group["fabric"]) == ("hosts", [], [])
-    assert group["packages"] == ["nvidia-open-kernel-dkms", "libcuda1", "nvidia-smi", "nvidia-persistenced"]
+    assert group["packages"] == ["nvidia-kernel-dkms", "libcuda1", "nvidia-smi", "nvidia-persistenced"]
 
 
 def test_a_group_that_cannot_be_had_says_why() -> None:
@@ -414,5 +453,80 @@ def test_the_data_are_whole(system: str, source: str) -> None:
     assert data["libraries"] and isinstance(data["branch"], str)
     known = {"modules", "default_modules", "build", "any_kernel", "libraries", "services", "fabric", "nvlink5"}
     known |= {"nvlink5_services", "headers", "branch", "oldest", "since", "streams", "together", "exact"}
+    known |= {"newest", "tools", "held"}
     assert set(data) <= known
     assert ("any_kernel" in data) == any("{kernel}" in name for names in data["modules"].values() for name in names)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "system", "source", "stated", "words"),
+    [
+        (
+            BLACKWELL,
+            "Debian",
+            "distribution",
+            {},
+            ["branch 570 or newer", "archive has the branch 550", "source to nvidia"],
+        ),
+        (BLACKWELL, "Ubuntu", "distribution", {"branch": "535"}, ["gpu_host_branch is 535", "gpu_host_branch to 570"]),
+        (HOPPER, "Ubuntu", "distribution", {"version": "470.256.02"}, ["gpu_host_version is 470.256.02", "520"]),
+        (
+            BLACKWELL,
+            "Debian",
+            "distribution",
+            {"branch": "550"},
+            ["gpu_host_branch is 550", "gpu_host_source to nvidia"],
+        ),
+    ],
+)
+def test_a_branch_that_is_older_than_the_gpu(
+    gpu: str, system: str, source: str, stated: dict[str, str], words: list[str]
+) -> None:
+    message = refused(found(AMPERE, gpu), system, source, **stated)
+    assert all(word in message for word in [gpu, *words]) and AMPERE not in message, message
+
+
+def test_a_branch_that_knows_the_gpu() -> None:
+    assert plan(found(BLACKWELL), "Ubuntu", "distribution", branch="570")["refusals"] == []
+    assert plan(found(HOPPER), "Debian", "distribution")["refusals"] == []
+    # Whoever names packages knows what they are.
+    assert plan(found(BLACKWELL), "Debian", "distribution", packages=["x"])["refusals"] == []
+
+
+@pytest.mark.parametrize("system", ["Debian", "Ubuntu"])
+def test_what_has_the_drivers_version_does_not_come_newer_than_a_driver_that_stays(system: str) -> None:
+    host = found(HOPPER, nvswitches=4, kernel=INSTALLED)
+    assert plan(host, system)["packages"][-1] == "nvidia-fabricmanager=580.95.05-*"
+    assert plan(host, system, packages=["x"])["packages"][-1] == "nvidia-fabricmanager"
+    for stated in ({"state": "latest"}, {"modules": "proprietary"}):
+        assert plan(host, system, **stated)["packages"][-1] == "nvidia-fabricmanager=580.*"
+    assert plan(host, system, branch="595")["packages"][-1] == "nvidia-fabricmanager=595.*"
+    assert plan(host, system, version="580.105.08")["packages"][-1] == "nvidia-fabricmanager=580.105.08-*"
+    fabric = plan(found(HOPPER, nvswitches=4, kernel=INSTALLED), "RedHat")["packages"][-1]
+    assert fabric == "nvidia-fabricmanager-580.95.05"
+
+
+@pytest.mark.parametrize(
+    ("file", "distribution", "facts", "known"),
+    [
+        ("Debian", "Debian", {"os_family": "Debian", "distribution_release": "trixie"}, True),
+        ("Debian", "Debian", {"os_family": "Debian", "distribution_release": "forky"}, False),
+        ("Debian-bookworm", "Debian", {"os_family": "Debian", "distribution_release": "bookworm"}, True),
+        ("Debian", "Linux Mint", {"os_family": "Debian", "distribution_release": "trixie"}, False),
+        ("Ubuntu", "Ubuntu", {"os_family": "Debian", "distribution_release": "noble"}, True),
+        ("Ubuntu", "Ubuntu", {"os_family": "Debian", "distribution_release": "focal"}, False),
+        ("RedHat", "Rocky", {"os_family": "RedHat", "distribution_major_version": "9"}, True),
+        ("RedHat", "RedHat", {"os_family": "RedHat", "distribution_major_version": "10"}, False),
+        ("RedHat", "Fedora", {"os_family": "RedHat", "distribution_major_version": "42"}, False),
+    ],
+)
+def test_another_release_than_those_that_the_data_are_of(
+    file: str, distribution: str, facts: dict[str, str], known: bool
+) -> None:
+    text = yaml.safe_load((VARIABLES / f"{file}.yml").read_text(encoding="utf-8"))
+    systems, system = text["__gpu_host_systems"], {"distribution": distribution, **facts}
+    made = _driver_plan.plan(found(HOPPER), DRIVERS[file], "nvidia", system=system, systems=systems)
+    assert bool(made["packages"]) == (not made["refusals"]) == known
+    if not known:
+        assert f"runs {distribution} {list(facts.values())[-1]}" in made["refusals"][0]
+        assert next(f"{name} {releases[0]}" for name, releases in systems.items()) in made["refusals"][0]

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 airgap.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The whole way once, on one machine: stage, carry, bootstrap, import, deploy, verify, ask.
+"""The whole way once, on one machine: stage, carry, bootstrap, import, preflight, deploy, verify, ask.
 
 The connected side is this machine. The isolated side is two containers on a network with no way out: from the
 moment the drive is mounted in the bastion, every command runs there, as an engineer would type it.
@@ -39,6 +39,11 @@ BEYOND_THE_GAP: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "import",
         "check the seal and every file, publish packages, images and models",
         (*PLAYBOOK, "airgap.inference.import"),
+    ),
+    (
+        "preflight",
+        "see whether it can work, before anything is changed",
+        (*PLAYBOOK, "airgap.inference.preflight"),
     ),
     (
         "deploy",

@@ -118,27 +118,3 @@ def test_what_needs_no_dkms_is_not_tried(host: Host, bundle: tuple[Path, str, st
     result = host.call("gpu_driver_trial", packages=["make"], kernel=bundle[2])
     assert not result["changed"] and not result["trial_needed"] and not result["tried"]
     assert "make" in [change["name"] for change in result["changes"]]
-
-
-@pytest.mark.slow
-def test_nvidias_driver_is_tried_on_debian_12(tmp_path: Path) -> None:
-    """Versions move: it builds, or the compiler's reason is told and the host is as it was."""
-    room = debian(RELEASE, tmp_path / "packages")
-    kernel = newest_kernel(room)
-    collected = room.collect("nvidia-kernel-dkms", "python3", kernels=[kernel])
-    assert "failed" not in collected, collected["msg"]
-    assert "failed" not in room.rehearse("python3", groups=[{"name": "python", "packages": ["python3"]}])
-    lend(tmp_path)
-    (base,) = (room.cache / "roots").glob("*/system")
-    with _throwaway_root.Copy(str(base), str(tmp_path), str(base.parent)) as copy:
-        host = Host(copy, tmp_path)
-        before = host.state()
-        result = host.call(
-            "gpu_driver_trial", packages=["nvidia-kernel-dkms"], kernel=kernel, headers=f"linux-headers-{kernel}"
-        )
-        if result.get("failed"):
-            assert re.search(r"for the kernel \S+, tried aside .*:\d+:\d+: error: ", result["msg"]), result["msg"]
-            assert changed(before, host.state()) == []
-        else:
-            assert re.fullmatch(r"nvidia\S* \d+\.\S+", result["modules"][0])
-            assert not [line for line in host.state() if "/var/lib/airgap" in line or "/usr/src/nvidia" in line]

@@ -63,7 +63,9 @@ class GpuHost:
         """A fresh host; one that a broken test left is removed."""
         self.down()
         lab("up", "--name", LAB, "--release", self.release)
-        # DKMS would build for the running kernel too, against the lab's headers, which only the lab's packages can.
+        # These packages bring their own lines for modprobe. And DKMS would build for the running kernel too, against the lab's headers,
+        # which only the lab's packages can.
+        self.shell("rm /usr/lib/modprobe.d/airgap-lab.conf")
         described = json.loads(self.shell(f"cat {HARDWARE}"))
         described["faults"]["headers_missing"] = True
         written = ["docker", "exec", "--interactive", CONTAINER, "sh", "-c", f"cat > {HARDWARE} && airgap-lab-hardware"]

@@ -6,13 +6,17 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import tempfile
-from typing import NamedTuple
+from typing import Container, Iterable, NamedTuple
 
 from ansible_collections.airgap.inference.plugins.module_utils._command import last_words, run
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
+
+# User and password in a URL.
+_USER = re.compile(r"://([^/\s]*)@")
 
 
 class File(NamedTuple):
@@ -73,17 +77,33 @@ def make_parents(path: str) -> None:
         os.chmod(directory, 0o755)
 
 
-def difference(files: list[File]) -> list[dict[str, str]]:
-    """What --diff shows."""
+def difference(files: list[File], secret: Container[str] = ()) -> list[dict[str, str]]:
+    """What --diff shows; of files at secret paths, that they change."""
     return [
         {
             "before_header": file.path,
             "after_header": file.path,
-            "before": current(file.path) or "",
-            "after": file.content,
+            "before": _shown(file.path, current(file.path) or "", "as it was", secret),
+            "after": _shown(file.path, file.content, "as it shall be", secret),
         }
         for file in files
     ]
+
+
+def without_secrets(message: str, texts: Iterable[str]) -> str:
+    """A message in which no value of such texts stands, files of environment variables as systemd reads them."""
+    lines = [line for text in texts for line in text.splitlines() if not line.startswith("#")]
+    values = [line.partition("=")[2].strip().strip('"') for line in lines]
+    values += [re.sub(r"\\(.)", r"\1", value) for value in values]
+    values += [part for value in values for found in _USER.findall(value) for part in (found, found.partition(":")[2])]
+    # Of one or two characters there is no secret to keep, and much of a message would go with them.
+    for value in sorted({value for value in values if len(value) > 2}, key=len, reverse=True):
+        message = message.replace(value, "********")
+    return message
+
+
+def _shown(path: str, text: str, which: str, secret: Container[str]) -> str:
+    return f"(not shown, {which})\n" if text and path in secret else text
 
 
 def _put(stage: str, file: File) -> str:

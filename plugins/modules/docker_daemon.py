@@ -17,6 +17,7 @@ description:
     so that containers live on. If it does not start again, the former files are put back, it is started with them, and the module fails.
   - A daemon that runs with other options than its file has, as after a run that was cut off, is restarted too.
   - A daemon that does not run is left so; M(ansible.builtin.systemd_service) starts it.
+  - What O(secret_files) say is in no result, difference, message or log; of these files only the paths are told.
 author:
   - airgap.inference contributors (@airgap-inference)
 requirements:
@@ -26,7 +27,7 @@ attributes:
     description: Can run in check mode and say truthfully what would change, without changing it; C(dockerd --validate) does not run then.
     support: full
   diff_mode:
-    description: Shows the text of every file that changes.
+    description: Shows the text of every file that changes, but not of O(secret_files).
     support: full
   idempotent:
     description: When run again with the same options, changes nothing.
@@ -57,6 +58,13 @@ options:
         description: The text of the file.
         type: str
         required: true
+  secret_files:
+    description:
+      - Files like O(files) whose texts are nobody's business, by path, such as a unit's C(EnvironmentFile). They are readable by root
+        alone (mode 0600) from the moment they are there.
+      - A mode that somebody widened is set again; that needs no restart.
+    type: dict
+    default: {}
   registry:
     description: A registry, as C(host:port), that O(registry_ca_path) vouches for.
     type: str
@@ -96,6 +104,8 @@ restart_reasons:
   sample: ["live-restore is False, and shall be True"]
 """
 
+import os
+import stat
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -114,10 +124,26 @@ def put(module: AnsibleModule, path: str, text: str | None) -> None:
         module.cleanup(path)
         return
     config_files.make_parents(path)
+    mode = "0600" if path in module.params["secret_files"] else "0644"
+    if mode == "0600":
+        # What comes takes the mode of what is there, so nobody reads it in between.
+        close(path)
     with open(module.tmpdir + "/candidate", "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
         stream.write(text)
     module.atomic_move(module.tmpdir + "/candidate", path)
-    module.set_mode_if_different(path, "0644", True)
+    module.set_mode_if_different(path, mode, True)
+
+
+def close(path: str) -> None:
+    """Let root alone read a file; where there is none, it is empty at first."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    os.fchmod(descriptor, 0o600)
+    os.close(descriptor)
+
+
+def is_open(path: str) -> bool:
+    """Whether others than root may read a file."""
+    return os.path.exists(path) and stat.S_IMODE(os.stat(path).st_mode) != 0o600
 
 
 def wanted_options(module: AnsibleModule, daemon: _docker_options.Daemon | None) -> dict[str, Any]:
@@ -164,20 +190,26 @@ def converge(module: AnsibleModule) -> dict[str, Any]:
     daemon = _docker_service.daemon()
     options = wanted_options(module, daemon)
     texts = [config_files.File(CONFIGURATION, _docker_options.rendered(options), VALIDATE)]
+    # Before the units that name them.
+    secrets = module.params["secret_files"]
+    texts += [config_files.File(path, text, None) for path, text in sorted(secrets.items())]
     texts += [config_files.File(entry["path"], entry["content"], None) for entry in module.params["files"]]
     if _docker_options.parse(config_files.current(CONFIGURATION), CONFIGURATION) == options:
         # The host's own way of writing the same is left alone.
         texts = texts[1:]
     changed = config_files.differing(texts)
     trusted = config_files.differing(authority(module))
+    opened = [path for path in sorted(secrets) if is_open(path)]
     reasons = _docker_options.restart_reasons(daemon, options) if daemon else []
     result = {
-        "changed_files": [file.path for file in changed + trusted],
+        "changed_files": list(dict.fromkeys([file.path for file in changed + trusted] + opened)),
         "restarted": _docker_service.active() and bool(changed or reasons),
         "restart_reasons": [] if changed else reasons,
-        "diff": config_files.difference(changed + trusted),
+        "diff": config_files.difference(changed + trusted, secrets),
     }
     if not module.check_mode:
+        for path in opened:
+            close(path)
         config_files.check(texts, changed, None)
         before = {file.path: config_files.current(file.path) for file in changed}
         for file in changed + trusted:
@@ -185,7 +217,7 @@ def converge(module: AnsibleModule) -> dict[str, Any]:
         if result["restarted"]:
             keep = daemon is not None and daemon.running > 0 and not daemon.live_restore
             restart(module, before, keep and bool(options.get("live-restore")))
-    return {"changed": bool(changed or trusted or result["restarted"]), **result}
+    return {"changed": bool(result["changed_files"] or result["restarted"]), **result}
 
 
 def main() -> None:
@@ -195,15 +227,20 @@ def main() -> None:
             "options": {"type": "dict", "default": {}},
             "data_root": {"type": "path"},
             "files": {"type": "list", "elements": "dict", "default": [], "options": file_spec},
+            # Masked as a whole: a text among `files` would be quoted by the system's log.
+            "secret_files": {"type": "dict", "default": {}, "no_log": True},
             "registry": {"type": "str"},
             "registry_ca_path": {"type": "path"},
         },
         supports_check_mode=True,
     )
+    secrets = list(module.params["secret_files"].values())
     try:
+        secrets += [config_files.current(path) or "" for path in module.params["secret_files"]]
         result = converge(module)
     except AirgapError as error:
-        module.fail_json(msg=str(error))
+        # A daemon that does not start may quote its environment, the former one too.
+        module.fail_json(msg=config_files.without_secrets(str(error), secrets))
     module.exit_json(**result)
 
 

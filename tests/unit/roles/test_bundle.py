@@ -40,7 +40,7 @@ def reader() -> Reader:
     # The plan of a host has what the bundle's lists have for its settings (test_driver_plan.py).
     lists.add("__gpu_host_plan")
     images = {"gateway_image", "gateway_images", "gateway_registry", "__gateway_reference", "__inference_plan"}
-    return Reader(lists | {"gpu_host_packages"}, images, variables)
+    return Reader(lists | {"gpu_host_packages", "container_runtime_packages"}, images, variables)
 
 
 def task_files() -> list[Path]:
@@ -94,6 +94,9 @@ def test_the_bundle_reads_drivers_of_hosts_and_the_images_that_are_pulled() -> N
     names = ("source", "kernel_modules", "branch", "version", "packages")
     assert stated == {f"gpu_host_{name}" for name in names} <= set(spec)
     assert "__bundle_driver_packages" in BUNDLE["__bundle_packages"]
+    spec = load(ROLES / "container_runtime/meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    assert "container_runtime_packages" in spec
+    assert "hostvars[host].container_runtime_packages" in BUNDLE["__bundle_runtime_wishes"]
     assert "bundle_instances | map(attribute='image')" in BUNDLE["__bundle_images"]
     assert "bundle_gateway_image" in BUNDLE["__bundle_images"]
     assert "gateway_image" in BUNDLE["bundle_gateway_image"]

@@ -174,3 +174,85 @@ def test_a_broken_file_and_a_used_data_root_are_refused(machine: Machine) -> Non
         result = machine.call(check=check, data_root=str(machine.root / "other"))
         assert f"works in {machine.root}/docker (containers: 1, images: 1)" in result["msg"]
     assert (machine.configuration.read_text(), machine.calls()) == ("{}", [])
+
+
+SECRET = "http://user:hunter2-hunter2@proxy.example.org:3128"
+QUIET = '# For the daemon.\nHTTPS_PROXY="http://user:hunter2-hunter2@proxy.example.org:3128"\nA="wont-\\"start"\n'
+
+
+def secretive(machine: Machine, text: str = QUIET, **more: Any) -> tuple[Path, dict[str, Any]]:
+    """A file that nobody may read, and the arguments that ask for it."""
+    path = machine.root / "docker/airgap.env"
+    unit = {"path": str(machine.root / "d/airgap.conf"), "content": f"[Service]\nEnvironmentFile={path}\n"}
+    return path, {"files": [unit], "secret_files": {str(path): text}, "_ansible_diff": True, **more}
+
+
+def test_a_secret_file_is_told_by_its_path_alone(machine: Machine) -> None:
+    machine.starts("{}")
+    path, arguments = secretive(machine)
+    for check in (True, False):
+        result = machine.call(check=check, **arguments)
+        assert (result["changed"], result["restarted"]) == (True, True)
+        assert str(path) in result["changed_files"]
+        assert "hunter2" not in json.dumps(result)
+        # The unit beside it is shown.
+        assert [part["after"] for part in result["diff"]] == [
+            "{}\n",
+            "(not shown, as it shall be)\n",
+            f"[Service]\nEnvironmentFile={path}\n",
+        ][-len(result["diff"]) :]
+    assert (path.read_text(encoding="utf-8"), path.stat().st_mode & 0o777) == (QUIET, 0o600)
+    assert machine.call(**arguments)["changed"] is False
+    changed = machine.call(**secretive(machine, QUIET.replace("hunter2-hunter2", "correct-horse"))[1])
+    assert (changed["changed_files"], changed["restarted"]) == ([str(path)], True)
+    assert "hunter2" not in json.dumps(changed) and "correct-horse" not in json.dumps(changed)
+
+
+def test_the_systems_log_has_no_secret(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(
+        docker_daemon.AnsibleModule, "log", lambda self, message, log_args=None: told.append(f"{message} {log_args}")
+    )
+    machine.call(**secretive(machine)[1])
+    assert "airgap.conf" in told[0] and "hunter2" not in " ".join(told)
+
+
+def test_nobody_reads_a_secret_while_it_is_put_in_place(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, arguments = secretive(machine)
+    modes: list[int] = []
+    monkeypatch.setattr(
+        docker_daemon.AnsibleModule,
+        "set_mode_if_different",
+        lambda self, name, mode, changed: (
+            modes.append(Path(name).stat().st_mode & 0o777) if name == str(path) else None
+        ),
+    )
+    machine.call(**arguments)
+    path.write_text("A=1\n", encoding="utf-8")
+    path.chmod(0o644)
+    machine.call(**arguments)
+    assert modes == [0o600, 0o600]
+
+
+def test_a_secret_that_was_opened_is_closed_without_a_restart(machine: Machine) -> None:
+    machine.starts("{}")
+    path, arguments = secretive(machine)
+    machine.call(**arguments)
+    path.chmod(0o644)
+    machine.calls()
+    for check, mode in ((True, 0o644), (False, 0o600)):
+        result = machine.call(check=check, **arguments)
+        assert (result["changed"], result["changed_files"], result["restarted"]) == (True, [str(path)], False)
+        assert path.stat().st_mode & 0o777 == mode
+    assert (machine.calls(), machine.call(**arguments)["changed"]) == ([], False)
+
+
+def test_a_daemon_that_quotes_its_environment_tells_no_secret(machine: Machine) -> None:
+    machine.starts("{}")
+    journal = machine.root / "bin/journalctl"
+    journal.write_text(f"#!/bin/sh\necho 'failed to start daemon: {SECRET} has hunter2-hunter2'\n", encoding="utf-8")
+    path, arguments = secretive(machine)
+    result = machine.call(options={"storage-driver": "wont-start"}, **arguments)
+    assert "failed to start daemon: ******** has ********" in result["msg"]
+    assert "hunter2" not in json.dumps(result)
+    assert not path.exists()

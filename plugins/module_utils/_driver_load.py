@@ -9,7 +9,7 @@ import os
 import re
 from typing import Any, NamedTuple, Sequence
 
-from ansible_collections.airgap.inference.plugins.module_utils import _dkms
+from ansible_collections.airgap.inference.plugins.module_utils import _dkms, _kernels
 from ansible_collections.airgap.inference.plugins.module_utils._driver_services import (
     SERVICES,
     Run,
@@ -67,6 +67,8 @@ class State(NamedTuple):
     # For the wanted kernel; None where it has no such module.
     installed: Driver | None
     users: list[User]
+    # Whether the wanted kernel could be started, or only modules built for it.
+    image: bool = True
 
 
 class Decision(NamedTuple):
@@ -77,6 +79,8 @@ class Decision(NamedTuple):
     reload: bool = False
     load: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
+    # Who has the driver, where that is the reason.
+    in_use: tuple[User, ...] = ()
 
 
 def read_modules(folder: str) -> dict[str, KernelModule]:
@@ -108,6 +112,8 @@ def decide(state: State, allow_unload: bool) -> Decision:
     """The next thing to do."""
     if state.installed is None:
         return Decision(build=True)
+    if state.wanted != state.running and not state.image:
+        return Decision(reasons=(without_image(state),))
     if state.wanted != state.running:
         reason = f"the kernel {state.running} runs, and {state.wanted} is wanted (its driver is {state.installed})"
         return Decision(reasons=(reason,))
@@ -121,7 +127,8 @@ def decide(state: State, allow_unload: bool) -> Decision:
         return Decision(reasons=(f"{differing(state)}; it may not be unloaded here (allow_unload is false)",))
     obstacles = hindrances(state)
     if obstacles:
-        return Decision(reasons=tuple(f"{differing(state)}; {obstacle}" for obstacle in obstacles))
+        reasons = tuple(f"{differing(state)}; {obstacle}" for obstacle in obstacles)
+        return Decision(reasons=reasons, in_use=tuple(holding(state)))
     return Decision(reload=True)
 
 
@@ -129,19 +136,31 @@ def differing(state: State) -> str:
     return f"the driver {state.loaded} is loaded, and {state.installed} is installed"
 
 
+def without_image(state: State) -> str:
+    return (
+        f"the kernel {state.wanted} is wanted (gpu_host_kernel), and its image is not installed, so that a restart does not bring it: "
+        f"install {_kernels.image_package(state.wanted)}; the kernel {state.running} runs"
+    )
+
+
+def holding(state: State, stopped: bool = False) -> list[User]:
+    """Who has the driver open; before the services are stopped, they may."""
+    return [user for user in state.users if stopped or user.unit not in SERVICES]
+
+
 def hindrances(state: State, stopped: bool = False) -> list[str]:
-    """What keeps the loaded driver in the kernel; before the services are stopped, they may hold it."""
+    """What keeps the loaded driver in the kernel."""
     found = []
-    holding = [user for user in state.users if stopped or user.unit not in SERVICES]
-    if holding:
-        found.append(f"it is in use by {named(holding)}")
+    holders = holding(state, stopped)
+    if holders:
+        found.append(f"it is in use by {named(holders)}")
     for name in MODULES:
         module = state.modules.get(name)
         strangers = [user for user in module.users if user not in MODULES] if module else []
         if strangers:
             found.append(f"the kernel module {', '.join(strangers)} uses {name}")
         # Each open device file counts as well; only those of the services are still to go.
-        elif module and stopped and not holding and module.references > len(module.users):
+        elif module and stopped and not holders and module.references > len(module.users):
             found.append(f"the kernel uses {name} itself, as for a console on the GPU")
     return found
 
@@ -201,6 +220,15 @@ def why_not_loaded(module: str, kernel: str, said: str, log: Sequence[str]) -> s
     return told + "Look for 'NVRM' in 'dmesg'"
 
 
+class Next(NamedTuple):
+    """The kernel of the next start, None where that cannot be told; whether it has the driver, and why it should not come."""
+
+    version: str | None
+    has_module: bool | None
+    against: str = ""
+    planned: str = ""
+
+
 class Host:
     """The host whose driver is led to the installed one; `done` says what was changed, in words."""
 
@@ -213,15 +241,22 @@ class Host:
         proc: str = "/proc",
         modules: str = "/sys/module",
         libraries: str = "/lib/modules",
+        boot: str = "/boot",
+        settings: str = "/etc/default",
     ) -> None:
         self.run = run
         self.running = running or os.uname().release
+        self.stated = bool(wanted)
         self.wanted = wanted or self.running
         self.proc = proc
         self.version = os.path.join(proc, "driver/nvidia/version")
         self.modules = modules
         self.libraries = libraries
+        self.boot = boot
+        self.settings = settings
         self.done: list[str] = []
+        self.warnings: list[str] = []
+        self.in_use: list[User] = []
 
     def state(self) -> State:
         return State(
@@ -231,13 +266,18 @@ class Host:
             read_version(_text(self.version)),
             self.installed(),
             users(self.proc),
+            self.has_image(),
         )
 
-    def installed(self) -> Driver | None:
-        """The driver's module for the wanted kernel."""
-        for name in ("nvidia", self._led_to()):
+    def has_image(self) -> bool:
+        return _kernels.has_image(self.wanted, self.running, self.boot, self.libraries)
+
+    def installed(self, kernel: str | None = None) -> Driver | None:
+        """The driver's module for a kernel, by default the wanted one."""
+        kernel = kernel or self.wanted
+        for name in ("nvidia", self._led_to(kernel)):
             fields = (
-                [self.run(["modinfo", "-k", self.wanted, "-F", field, name]) for field in ("version", "license")]
+                [self.run(["modinfo", "-k", kernel, "-F", field, name]) for field in ("version", "license")]
                 if name
                 else []
             )
@@ -255,23 +295,59 @@ class Host:
                 f"The kernel {self.wanted} (gpu_host_kernel) is not installed: there is no {self.libraries}/{self.wanted}. "
                 f"Installed: {', '.join(present) or 'none'}; the kernel {self.running} runs"
             )
-        registered = [
-            module for module in _dkms.status(quiet(self.run, ["dkms", "status"]).text) if "nvidia" in module.name
-        ]
+        registered = self.registered()
         if not registered:
             raise AirgapError(
                 f"There is no module nvidia for the kernel {self.wanted} in {self.libraries}/{self.wanted}, and DKMS has none "
                 "to build. Install the driver (gpu_host does), or, where its modules come prebuilt, those for this kernel"
             )
-        return ", ".join(sorted({str(module) for module in registered}))
+        return registered
+
+    def registered(self) -> str:
+        """What DKMS builds of the driver; empty where its modules come prebuilt."""
+        modules = _dkms.status(quiet(self.run, ["dkms", "status"]).text)
+        return ", ".join(sorted({str(module) for module in modules if "nvidia" in module.name}))
 
     def build(self) -> None:
         """Let DKMS build what is registered for the wanted kernel."""
-        names = self.buildable()
-        said = self.run(["dkms", "autoinstall", "-k", self.wanted])
-        if said.rc != 0 or self.installed() is None:
-            raise AirgapError(self._not_built(names, said))
-        self.done.append(f"built {names} for the kernel {self.wanted}")
+        self._build(self.buildable(), self.wanted)
+
+    def _build(self, names: str, kernel: str) -> None:
+        said = self.run(["dkms", "autoinstall", "-k", kernel])
+        # It fails when any module does, and may have built this one (dkms, do_autoinstall: "One or more modules failed to install").
+        if self.installed(kernel) is None:
+            raise AirgapError(self._not_built(names, kernel, said))
+        if said.rc != 0:
+            self.warnings.append(
+                f"DKMS built {names} for the kernel {kernel}, and another module of this host not: 'dkms autoinstall -k {kernel}' "
+                f"ended with exit status {said.rc}: {short(said.text)}"
+            )
+        self.done.append(f"built {names} for the kernel {kernel}")
+
+    def next_start(self, due: bool, check: bool) -> Next:
+        """The kernel that the next start brings; where one is due, the driver is built for it, or what speaks against it is told."""
+        kernel = _kernels.starts_next(self.boot, self.settings)
+        if kernel is None:
+            return Next(None, None)
+        has_module = self.installed(kernel) is not None
+        # A stated kernel that GRUB would not start is told by against_restart, and nothing is built for the other.
+        if not due or has_module or (self.stated and kernel != self.wanted):
+            return Next(kernel, has_module)
+        names = self.registered() if _kernels.has_headers(kernel, self.libraries) else ""
+        if names and check:
+            return Next(kernel, False, planned=f"build {names} for the kernel {kernel}")
+        reason = f"the next boot is {kernel}, for which no nvidia module is installed: "
+        if names:
+            try:
+                self._build(names, kernel)
+            except AirgapError as error:
+                return Next(kernel, False, f"{reason}{error}. Or remove that kernel")
+            return Next(kernel, True)
+        if self.registered():
+            remedy = "install its headers (airgap_targets[].kernels)"
+        else:
+            remedy = "install the prebuilt modules for it"
+        return Next(kernel, False, f"{reason}{remedy} or remove that kernel")
 
     def drop_nouveau(self) -> str | None:
         """Unload nouveau, or say why only a restart does."""
@@ -303,7 +379,9 @@ class Host:
         stopped = stop(self.run)
         if stopped:
             self.done.append(f"stopped {', '.join(stopped)}")
-        reasons = [f"{differing(before)}; {reason}" for reason in hindrances(self.state(), stopped=True)]
+        without = self.state()
+        self.in_use = holding(without, stopped=True)
+        reasons = [f"{differing(before)}; {reason}" for reason in hindrances(without, stopped=True)]
         for name in MODULES:
             # Where the distribution's modprobe.d unloads several together, this one may be gone already.
             if reasons or name not in read_modules(self.modules):
@@ -326,7 +404,7 @@ class Host:
             self.done = done
         return reasons
 
-    def _not_built(self, names: str, said: Said) -> str:
+    def _not_built(self, names: str, kernel: str, said: Said) -> str:
         failure = _dkms.failure(said.text)
         reasons = [line.strip() for line in said.text.splitlines() if line.strip()][-3:]
         if failure and os.path.exists(failure.log):
@@ -334,13 +412,13 @@ class Host:
                 reasons = _dkms.reasons(log.read())
         where = f" (log: {failure.log})" if failure else ""
         return (
-            f"DKMS cannot build {names} for the kernel {self.wanted}{where}: {' | '.join(reasons)[:900]}. Its headers must be "
-            f"installed ({self.libraries}/{self.wanted}/build), and this driver must know this kernel: try another kernel "
+            f"DKMS cannot build {names} for the kernel {kernel}{where}: {' | '.join(reasons)[:900]}. Its headers must be "
+            f"installed ({self.libraries}/{kernel}/build), and this driver must know this kernel: try another kernel "
             "(gpu_host_kernel), branch (gpu_host_branch) or kind of modules (gpu_host_kernel_modules); the playbook stage rehearses it"
         )
 
-    def _led_to(self) -> str:
-        match = _LED_TO.search(self.run(["modprobe", "-S", self.wanted, "-n", "-v", "nvidia"]).text)
+    def _led_to(self, kernel: str) -> str:
+        match = _LED_TO.search(self.run(["modprobe", "-S", kernel, "-n", "-v", "nvidia"]).text)
         return match.group(1) if match else ""
 
     def _log(self) -> list[str]:
@@ -377,7 +455,7 @@ def planned(decision: Decision, state: State) -> list[str]:
     return [f"load {', '.join(decision.load)}"] if decision.load else []
 
 
-def converge(host: Host, allow_unload: bool, check: bool) -> dict[str, Any]:
+def converge(host: Host, allow_unload: bool, check: bool, restart: bool = False) -> dict[str, Any]:
     """Lead the kernel to the installed driver; what was loaded before and after, and why the host has to restart."""
     first = state = host.state()
     decision = decide(state, allow_unload)
@@ -387,10 +465,12 @@ def converge(host: Host, allow_unload: bool, check: bool) -> dict[str, Any]:
             host.buildable()
         actions = planned(decision, state)
         loads = actions and state.running == state.wanted and state.installed
-        return _result(
-            bool(actions), first.loaded, state.installed if loads else state.loaded, decision.reasons, actions
-        )
+        outcome = Outcome(first.loaded, state.installed if loads else state.loaded, decision.reasons, decision.in_use)
+        upcoming = host.next_start(restart or bool(decision.reasons), check)
+        actions += [upcoming.planned] if upcoming.planned else []
+        return _result(host, outcome, upcoming, actions, restart)
     reasons: list[str] = []
+    in_use: list[User] = []
     # Build, nouveau, driver, memory module: what needs more rounds than these goes in circles.
     for _round in range(6):
         decision = decide(state, allow_unload)
@@ -403,23 +483,53 @@ def converge(host: Host, allow_unload: bool, check: bool) -> dict[str, Any]:
             reasons += [reason] if reason else []
         elif decision.reload:
             reasons += host.reload()
+            in_use = host.in_use if reasons else []
         elif decision.load:
             host.load(decision.load)
         else:
             reasons += decision.reasons
+            in_use = list(decision.in_use)
             break
         state = host.state()
-    return _result(bool(host.done), first.loaded, state.loaded, reasons, host.done)
+    upcoming = host.next_start(restart or bool(reasons), check)
+    return _result(host, Outcome(first.loaded, state.loaded, reasons, in_use), upcoming, host.done, restart)
 
 
-def _result(
-    changed: bool, before: Driver | None, after: Driver | None, reasons: Sequence[str], actions: list[str]
-) -> dict[str, Any]:
+class Outcome(NamedTuple):
+    """What became of the driver."""
+
+    before: Driver | None
+    after: Driver | None
+    reasons: Sequence[str]
+    in_use: Sequence[User]
+
+
+def against_restart(host: Host, upcoming: Next) -> list[str]:
+    """Why a restart would not help, or would take the GPUs away."""
+    if not host.has_image():
+        return [
+            f"the kernel {host.wanted} (gpu_host_kernel) is not what a restart brings, since its image is not installed: "
+            f"install {_kernels.image_package(host.wanted)}"
+        ]
+    if host.stated and upcoming.version not in (None, host.wanted):
+        return [
+            f"the next boot is {upcoming.version}, and {host.wanted} is wanted (gpu_host_kernel): make that one GRUB's default "
+            f"('grub-set-default', on RHEL 'grubby --set-default'), or remove {upcoming.version}"
+        ]
+    return [upcoming.against] if upcoming.against else []
+
+
+def _result(host: Host, outcome: Outcome, upcoming: Next, actions: list[str], restart: bool) -> dict[str, Any]:
+    before, after = outcome.before, outcome.after
+    due = restart or bool(outcome.reasons)
     return {
-        "changed": changed,
+        "changed": bool(actions),
         "loaded": {"before": before.version if before else None, "after": after.version if after else None},
-        "reboot_required": bool(reasons),
-        "reasons": list(reasons),
+        "reboot_required": bool(outcome.reasons),
+        "reasons": list(outcome.reasons),
+        "in_use": [user._asdict() for user in outcome.in_use],
+        "next_kernel": {"version": upcoming.version, "has_module": upcoming.has_module},
+        "reasons_against": against_restart(host, upcoming) if due else [],
         "actions": actions,
         "diff": {
             "before": f"loaded driver: {before or 'none'}\n",

@@ -13,6 +13,7 @@ from ansible_collections.airgap.inference.plugins.module_utils import (
     _driver_services,
     _gpu_bus,
     _gpu_generation,
+    _kernels,
     _pci,
 )
 from ansible_collections.airgap.inference.plugins.module_utils._driver_load import Host
@@ -51,10 +52,12 @@ def describe(host: Host, root: str = "/") -> dict[str, Any]:
         "kernel": {
             "running": state.running,
             "wanted": state.wanted,
-            "headers": has_headers(state.wanted, host.libraries),
+            "image": state.image,
+            "headers": _kernels.has_headers(state.wanted, host.libraries),
             "module_version": state.installed.version if state.installed else None,
             "module_open": state.installed.open if state.installed else None,
             "signed": signed(host) if state.installed else None,
+            "module_file": _of_module(host, "filename") if state.installed else None,
         },
         "loaded": {
             "nvidia": state.loaded.version if state.loaded else None,
@@ -88,18 +91,18 @@ def gpus(bus: str) -> list[dict[str, Any]]:
     return found
 
 
-def has_headers(kernel: str, libraries: str = "/lib/modules") -> bool:
-    """Whether modules can be built for a kernel; the link alone says nothing, it may lead nowhere."""
-    return os.path.isfile(os.path.join(libraries, kernel, "build", "Makefile"))
-
-
 def signed(host: Host) -> bool:
     """Whether the installed module carries a signature, whosever it is."""
+    return bool(_of_module(host, "signer"))
+
+
+def _of_module(host: Host, field: str) -> str | None:
+    """What modinfo says of the installed module; None where it says nothing."""
     for name in _MODULE_NAMES:
-        said = host.run(["modinfo", "-k", host.wanted, "-F", "signer", name])
+        said = host.run(["modinfo", "-k", host.wanted, "-F", field, name])
         if said.rc == 0:
-            return bool(said.text)
-    return False
+            return said.text.strip() or None
+    return None
 
 
 def secure_boot(root: str = "/") -> bool | None:

@@ -16,6 +16,8 @@ description:
   - Services that only keep or watch the driver (C(nvidia-persistenced), C(nvidia-fabricmanager), DCGM and its exporter, NVSM)
     are stopped for the change if they run, and started again after it.
   - Where only a restart of the host helps, the module says so in RV(ignore:reboot_required), with the reasons. It never restarts a host.
+  - Before a restart, the kernel that it would bring is looked at, as far as GRUB's files tell which one that is. Where that kernel
+    has its headers but not the driver's module, DKMS builds it. RV(ignore:reasons_against) says what still speaks against a restart.
   - A driver that the kernel refuses is told apart by the kernel's and C(modprobe)'s messages, with the remedy. Secure Boot, a module of
     another kernel, a GPU that this driver cannot run, and a module that was never built are known.
   - MIG mode (from the Hopper generation on), MIG instances and power limits do not outlive the unloading of a driver.
@@ -48,6 +50,12 @@ options:
     description: Whether a driver that differs from the installed one may be unloaded. Otherwise a restart is asked for.
     type: bool
     default: true
+  restart:
+    description:
+      - Whether the host is about to be restarted for another reason, such as a MIG mode that waits for it.
+        Then what the next start needs is looked at as where this module asks for a restart.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -86,6 +94,45 @@ reasons:
   elements: str
   sample:
     - "the driver 580.95.05 (open) is loaded, and 580.105.08 (open) is installed; it is in use by vllm (process 4242, docker.service)"
+in_use:
+  description:
+    - Who has the driver open, where that is a reason for the restart. Empty where it is not.
+      When these let it go, the module can change the driver without a restart.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{pid: 4242, name: vllm, unit: docker.service}]
+  contains:
+    pid:
+      description: The process id.
+      type: int
+    name:
+      description: The name that the kernel shows.
+      type: str
+    unit:
+      description: The service that it belongs to. Empty where it belongs to none.
+      type: str
+next_kernel:
+  description: The kernel that the next start of the host brings.
+  returned: success
+  type: dict
+  sample: {version: 6.1.0-60-amd64, has_module: true}
+  contains:
+    version:
+      description: The kernel. V(null) where it cannot be told, as without GRUB, in a container, and for an entry that names no kernel.
+      type: str
+    has_module:
+      description: Whether a module of the driver is installed for it. V(null) where the kernel is not known.
+      type: bool
+reasons_against:
+  description:
+    - Why the host should not be restarted before something else is done. Empty where nothing is known that speaks against it,
+      and where no restart is due.
+  returned: success
+  type: list
+  elements: str
+  sample:
+    - "the next boot is 6.1.0-60-amd64, for which no nvidia module is installed: install its headers (airgap_targets[].kernels) or remove that kernel"
 actions:
   description: What was done, in order; in check mode, what would be.
   returned: success
@@ -104,14 +151,18 @@ def main() -> None:
         argument_spec={
             "kernel": {"type": "str"},
             "allow_unload": {"type": "bool", "default": True},
+            "restart": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
-    host = _driver_load.Host(module.params["kernel"])
+    params = module.params
+    host = _driver_load.Host(params["kernel"])
     try:
-        result = _driver_load.converge(host, module.params["allow_unload"], module.check_mode)
+        result = _driver_load.converge(host, params["allow_unload"], module.check_mode, params["restart"])
     except AirgapError as error:
         module.fail_json(msg=str(error), changed=bool(host.done), actions=host.done)
+    for warning in host.warnings:
+        module.warn(warning)
     module.exit_json(**result)
 
 

@@ -107,6 +107,10 @@ kernel:
       description: The kernel that the driver is for.
       type: str
       sample: 6.1.0-56-amd64
+    image:
+      description: Whether it is installed and not only what modules are built with, so that the host can start it. The running kernel always is.
+      type: bool
+      sample: true
     headers:
       description: Whether modules can be built for it.
       type: bool
@@ -120,9 +124,13 @@ kernel:
       type: bool
       sample: true
     signed:
-      description: Whether it carries a signature. V(null) where none is installed.
+      description: Whether it carries a signature, whosever it is. V(null) where none is installed.
       type: bool
       sample: true
+    module_file:
+      description: Its file, which shows whether it was built by DKMS. V(null) where none is installed.
+      type: str
+      sample: /lib/modules/6.1.0-56-amd64/updates/dkms/nvidia.ko.xz
 loaded:
   description: What the running kernel has loaded.
   returned: success

@@ -38,8 +38,34 @@ class Machine:
         (root / "sys" / "ext4").mkdir(parents=True)
 
     def host(self, wanted: str | None = None) -> Host:
-        proc, modules, libraries = (str(self.root / name) for name in ("proc", "sys", "lib"))
-        return Host(wanted, run=self.run, running=KERNEL, proc=proc, modules=modules, libraries=libraries)
+        proc, modules, libraries, boot, settings = (
+            str(self.root / name) for name in ("proc", "sys", "lib", "boot", "default")
+        )
+        return Host(
+            wanted,
+            run=self.run,
+            running=KERNEL,
+            proc=proc,
+            modules=modules,
+            libraries=libraries,
+            boot=boot,
+            settings=settings,
+        )
+
+    def kernel(self, version: str, image: bool = True, headers: bool = True, module: bool = False) -> None:
+        """Another kernel than the running one, as GRUB would find it."""
+        (self.root / "default").mkdir(exist_ok=True)
+        (self.root / "default" / "grub").write_text("GRUB_DEFAULT=0\n", encoding="utf-8")
+        (self.root / "boot").mkdir(exist_ok=True)
+        (self.root / "boot" / f"vmlinuz-{KERNEL}").touch()
+        build = self.root / "lib" / version / "build"
+        build.mkdir(parents=True)
+        if image:
+            (self.root / "boot" / f"vmlinuz-{version}").touch()
+        if headers:
+            (build / "Makefile").touch()
+        if module:
+            self.modinfo[version] = ("580.105.08", "Dual MIT/GPL")
 
     def module(self, name: str, references: int = 0, *users: str) -> None:
         folder = self.root / "sys" / name
@@ -109,7 +135,8 @@ class Machine:
     def _dkms(self, argv: list[str]) -> Said:
         if argv[0] == "status":
             return Said(0, self.registered)
-        self.modinfo[argv[2]] = ("580.105.08", "Dual MIT/GPL")
+        if "nvidia" in self.registered:
+            self.modinfo[argv[2]] = ("580.105.08", "Dual MIT/GPL")
         return Said(0, "")
 
     def _journalctl(self, argv: list[str]) -> Said:

@@ -70,6 +70,8 @@ class Machine:
             proc=str(self.root / "proc"),
             modules=str(self.root / "sys/module"),
             libraries=str(self.root / "lib/modules"),
+            boot=str(self.root / "boot"),
+            settings=str(self.root / "etc/default"),
         )
 
     def _run(self, argv: Sequence[str]) -> Said:

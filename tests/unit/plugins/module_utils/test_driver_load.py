@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import pathlib
+from typing import Any
 
 import pytest
 from ansible_collections.airgap.inference.plugins.module_utils import _driver_load
@@ -25,9 +26,7 @@ def machine(tmp_path: pathlib.Path) -> Machine:
     return Machine(tmp_path)
 
 
-def converge(
-    machine: Machine, wanted: str | None = None, unload: bool = True, check: bool = False
-) -> dict[str, object]:
+def converge(machine: Machine, wanted: str | None = None, unload: bool = True, check: bool = False) -> dict[str, Any]:
     return _driver_load.converge(machine.host(wanted), unload, check)
 
 
@@ -120,6 +119,22 @@ def test_a_driver_in_use_asks_for_a_restart_and_nothing_is_touched(machine: Mach
     assert result["reasons"] == [
         "the driver 580.95.05 (open) is loaded, and 580.105.08 (open) is installed; it is in use by vllm (process 4242)"
     ]
+    assert result["in_use"] == [{"pid": 4242, "name": "vllm", "unit": ""}]
+    assert converge(machine, check=True)["in_use"] == result["in_use"]
+
+
+def test_somebody_who_comes_while_the_services_are_stopped_is_named(machine: Machine) -> None:
+    machine.loaded("580.95.05")
+    machine.active = ["nvidia-persistenced.service"]
+    stop = machine._systemctl
+
+    def stopped(argv: list[str]) -> Said:
+        if argv[0] == "stop":
+            machine.user(4243, "python3")
+        return stop(argv)
+
+    machine._systemctl = stopped  # type: ignore[method-assign]
+    assert [user["name"] for user in converge(machine)["in_use"]] == ["python3"]
 
 
 def test_a_foreign_module_asks_for_a_restart(machine: Machine) -> None:
@@ -128,6 +143,7 @@ def test_a_foreign_module_asks_for_a_restart(machine: Machine) -> None:
     result = converge(machine)
     assert result["reboot_required"] is True
     assert "the kernel module gdrdrv uses nvidia" in str(result["reasons"])
+    assert result["in_use"] == []
 
 
 def test_a_console_on_the_gpu_gives_the_services_back(machine: Machine) -> None:
@@ -171,10 +187,101 @@ def test_the_name_that_debian_gives_the_module(tmp_path: pathlib.Path) -> None:
 
 
 def test_another_kernel_is_a_restart_away(machine: Machine) -> None:
-    machine.modinfo["6.12.99"] = ("580.105.08", "Dual MIT/GPL")
+    machine.kernel("6.12.99", module=True)
     result = converge(machine, "6.12.99")
     assert (result["changed"], result["reboot_required"]) == (False, True)
     assert f"the kernel {KERNEL} runs, and 6.12.99 is wanted" in str(result["reasons"])
+    assert (result["next_kernel"], result["reasons_against"]) == ({"version": "6.12.99", "has_module": True}, [])
+
+
+@pytest.mark.parametrize(
+    ("kernel", "package"),
+    [("6.12.99", "linux-image-6.12.99"), ("5.14.0-9.el9.x86_64", "kernel-core-5.14.0-9.el9.x86_64")],
+    ids=["debian", "rhel"],
+)
+def test_headers_of_a_kernel_that_is_not_there_make_no_restart_sensible(
+    machine: Machine, kernel: str, package: str
+) -> None:
+    machine.kernel(kernel, image=False)
+    machine.registered = "nvidia/580.105.08: added\n"
+    result = converge(machine, kernel)
+    # The driver is there when the kernel comes; but a restart does not bring it.
+    assert machine.changed() == [f"dkms autoinstall -k {kernel}"]
+    assert result["reboot_required"] is True
+    assert f"{kernel} is wanted (gpu_host_kernel), and its image is not installed" in result["reasons"][0]
+    for told in (result["reasons"], result["reasons_against"]):
+        assert [package in reason for reason in told] == [True]
+
+
+def in_use(machine: Machine) -> Machine:
+    machine.loaded("580.95.05")
+    machine.user(4242, "vllm", "docker.service")
+    return machine
+
+
+def test_a_restart_does_not_land_in_a_kernel_without_the_driver(machine: Machine) -> None:
+    in_use(machine).kernel("6.12.99", headers=False)
+    machine.registered = "nvidia/580.105.08: added\n"
+    result = converge(machine)
+    assert result["next_kernel"] == {"version": "6.12.99", "has_module": False}
+    assert result["reasons_against"] == [
+        "the next boot is 6.12.99, for which no nvidia module is installed: install its headers (airgap_targets[].kernels) or "
+        "remove that kernel"
+    ]
+    assert machine.changed() == []
+
+
+def test_the_next_kernel_gets_its_module_where_it_has_headers(machine: Machine) -> None:
+    in_use(machine).kernel("6.12.99")
+    machine.registered = "nvidia/580.105.08: added\n"
+    foretold = converge(machine, check=True)
+    assert (foretold["changed"], foretold["reasons_against"], machine.changed()) == (True, [], [])
+    assert foretold["actions"] == ["build nvidia 580.105.08 for the kernel 6.12.99"]
+    result = converge(machine)
+    assert machine.changed() == ["dkms autoinstall -k 6.12.99"]
+    assert (result["changed"], result["reasons_against"]) == (True, [])
+    assert result["next_kernel"] == {"version": "6.12.99", "has_module": True}
+    assert converge(machine)["changed"] is False
+
+
+def test_a_next_kernel_for_which_the_driver_does_not_build(machine: Machine) -> None:
+    in_use(machine).kernel("6.12.99")
+    machine.registered = "nvidia/580.105.08: added\n"
+    machine.answers["dkms autoinstall -k 6.12.99"] = Said(11, "Error! nv.c:1:1: error: no")
+    result = converge(machine)
+    assert (result["changed"], result["next_kernel"]["has_module"]) == (False, False)
+    assert "6.12.99, for which no nvidia module is installed: DKMS cannot build nvidia" in result["reasons_against"][0]
+
+
+def test_prebuilt_modules_are_not_built(machine: Machine) -> None:
+    in_use(machine).kernel("6.12.99")
+    assert "install the prebuilt modules for it" in converge(machine)["reasons_against"][0]
+    assert machine.changed() == []
+
+
+def test_a_wanted_kernel_that_grub_does_not_start(machine: Machine) -> None:
+    in_use(machine).kernel("6.12.99")
+    machine.registered = "nvidia/580.105.08: added\n"
+    result = converge(machine, KERNEL)
+    assert f"the next boot is 6.12.99, and {KERNEL} is wanted (gpu_host_kernel)" in result["reasons_against"][0]
+    assert machine.changed() == []
+
+
+def test_without_a_restart_nothing_is_built_for_the_next_kernel(machine: Machine) -> None:
+    machine.loaded("580.105.08")
+    machine.kernel("6.12.99")
+    machine.registered = "nvidia/580.105.08: added\n"
+    result = converge(machine)
+    assert (result["changed"], result["reasons_against"]) == (False, [])
+    assert result["next_kernel"] == {"version": "6.12.99", "has_module": False}
+    result = _driver_load.converge(machine.host(), True, False, restart=True)
+    assert (result["changed"], result["reboot_required"]) == (True, False)
+    assert result["next_kernel"] == {"version": "6.12.99", "has_module": True}
+
+
+def test_where_the_next_kernel_is_not_known_nothing_speaks_against_it(machine: Machine) -> None:
+    result = converge(in_use(machine))
+    assert (result["next_kernel"], result["reasons_against"]) == ({"version": None, "has_module": None}, [])
 
 
 def test_another_kernel_gets_its_module_before_the_restart(machine: Machine) -> None:
@@ -221,6 +328,22 @@ def test_the_compilers_reason_is_told(tmp_path: pathlib.Path) -> None:
         AirgapError, match=r"DKMS cannot build nvidia 580\.105\.08 .*kernel headers for kernel .* cannot be found"
     ):
         converge(machine)
+
+
+def test_another_module_that_does_not_build_is_a_warning(tmp_path: pathlib.Path) -> None:
+    machine = Machine(tmp_path, installed=None)
+    machine.registered = "zfs/2.1.11: added\nnvidia/580.105.08: added\n"
+    built = machine._dkms
+
+    def partly(argv: list[str]) -> Said:
+        said = built(argv)
+        return said if argv[0] == "status" else Said(11, "Autoinstall failed for module(s) zfs(10).")
+
+    machine._dkms = partly  # type: ignore[method-assign]
+    host = machine.host()
+    result = _driver_load.converge(host, True, False)
+    assert result["loaded"]["after"] == "580.105.08"
+    assert "zfs(10)" in host.warnings[0] and "another module of this host not" in host.warnings[0]
 
 
 @pytest.mark.parametrize(

@@ -38,10 +38,12 @@ def test_a_bare_machine(machine: Machine) -> None:
         "kernel": {
             "running": KERNEL,
             "wanted": KERNEL,
+            "image": True,
             "headers": False,
             "module_version": None,
             "module_open": None,
             "signed": None,
+            "module_file": None,
         },
         "loaded": {"nvidia": None, "open": None, "nouveau": False},
         "secure_boot": False,
@@ -112,6 +114,17 @@ def test_headers_are_there_when_the_link_leads_somewhere(machine: Machine) -> No
     machine.write("usr/src/headers/Makefile", "all:\n")
     assert described(machine)["kernel"]["headers"] is True
     assert described(machine, "6.1.0-99-amd64")["kernel"]["headers"] is False
+
+
+@pytest.mark.parametrize("path", ["boot/vmlinuz-{}", "lib/modules/{}/vmlinuz", "lib/modules/{}/kernel/fs/ext4.ko"])
+def test_headers_alone_are_no_kernel(machine: Machine, path: str) -> None:
+    wanted = "6.1.0-99-amd64"
+    machine.write(f"lib/modules/{wanted}/build/Makefile", "all:\n")
+    machine.write(f"lib/modules/{wanted}/updates/dkms/nvidia.ko", "")
+    kernel = described(machine, wanted)["kernel"]
+    assert (kernel["headers"], kernel["image"]) == (True, False)
+    machine.write(path.format(wanted), "")
+    assert described(machine, wanted)["kernel"]["image"] is True
 
 
 @pytest.mark.parametrize(

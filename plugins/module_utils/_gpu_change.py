@@ -14,6 +14,9 @@ from ansible_collections.airgap.inference.plugins.module_utils._driver_services 
 from ansible_collections.airgap.inference.plugins.module_utils._driver_users import named, users
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 
+# nvidia-smi shows two decimals of what a GPU made of a power limit.
+NEAR = 0.5
+
 # Vendor NVIDIA, class "Bridge, other": how the kernel shows NVSwitches up to the third generation on the PCI bus.
 _VENDOR, _BRIDGE = "0x10de", "0x0680"
 
@@ -64,6 +67,38 @@ class Smi:
         finally:
             _driver_services.start(self.run, stopped)
 
+    @contextlib.contextmanager
+    def limits_kept(self, gpus: Sequence[dict[str, Any]]) -> Iterator[None]:
+        """Power limits that are in force now are in force afterwards, after a failure too.
+
+        A reset takes the limit of its GPU away. While the services are stopped, every idle GPU forgets its own: without a client the
+        driver lets a GPU go, and what was set falls back to the defaults (NVIDIA, "Driver Persistence", Data Persistence).
+        """
+        try:
+            yield
+        except AirgapError as error:
+            lost = self._limit_again(gpus)
+            raise AirgapError(f"{error}. {lost}") if lost else error from error
+        lost = self._limit_again(gpus)
+        if lost:
+            raise AirgapError(lost)
+
+    def _limit_again(self, before: Sequence[dict[str, Any]]) -> str:
+        """Set the limits that are no longer in force; in words, which of them cannot be."""
+        try:
+            said = {
+                gpu["uuid"]: short(self.say("-i", gpu["uuid"], "-pl", f"{gpu['power']['limit']:g}").text)
+                for gpu in _other_limit(before, self.gpus())
+            }
+            lost = _other_limit(before, self.gpus()) if said else []
+        except AirgapError as error:
+            return f"Whether the power limits are as before is not known: {error}"
+        return "; ".join(
+            f"{label(gpu)} had a power limit of {gpu['power']['limit']:g} W, which it lost and which cannot be set again: "
+            f"nvidia-smi says '{said.get(gpu['uuid'], '')}'"
+            for gpu in lost
+        )
+
     def reset(self, gpu: dict[str, Any]) -> str | None:
         """Reset one idle GPU, or say why that is left to a restart."""
         # nvidia-smi(1), --gpu-reset: GPUs behind NVLink may have to be reset together, and Ampere's NVSwitches need the fabric manager.
@@ -79,6 +114,18 @@ class Smi:
         if said.rc != 0 or "successfully reset" not in said.text:
             return f"it cannot be reset (nvidia-smi says '{short(said.text)}')"
         return None
+
+
+def _other_limit(before: Sequence[dict[str, Any]], now: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The GPUs, as they were, whose power limit is not the same any more."""
+    limits = {gpu["uuid"]: gpu["power"]["limit"] for gpu in now}
+    return [
+        gpu
+        for gpu in before
+        if gpu["power"]["limit"] is not None
+        and limits.get(gpu["uuid"]) is not None
+        and abs(limits[gpu["uuid"]] - gpu["power"]["limit"]) >= NEAR
+    ]
 
 
 def nvswitches(bus: str) -> int:

@@ -9,14 +9,12 @@ GPU go; a change of ECC mode takes effect after the next restart, or a reset, an
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, NamedTuple, Sequence
 
 from ansible_collections.airgap.inference.plugins.module_utils._driver_services import short
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
-from ansible_collections.airgap.inference.plugins.module_utils._gpu_change import Smi, label, select
-
-# nvidia-smi shows two decimals of what the GPU made of the number.
-_NEAR = 0.5
+from ansible_collections.airgap.inference.plugins.module_utils._gpu_change import NEAR, Smi, label, select
 
 _WORDS = {True: "enabled", False: "disabled"}
 
@@ -65,7 +63,7 @@ def refusals(gpu: dict[str, Any], wanted: Wanted, check: bool) -> list[str]:
 def lacking(gpu: dict[str, Any], wanted: Wanted) -> Wanted:
     """What of the wanted settings has still to be set; ECC that only waits for a restart has been."""
     limit, ecc = wanted
-    if limit is not None and gpu["power"]["limit"] is not None and abs(gpu["power"]["limit"] - limit) < _NEAR:
+    if limit is not None and gpu["power"]["limit"] is not None and abs(gpu["power"]["limit"] - limit) < NEAR:
         limit = None
     if ecc is not None and gpu["ecc"]["pending"] == _WORDS[ecc]:
         ecc = None
@@ -115,7 +113,7 @@ def set_power(smi: Smi, gpu: dict[str, Any], watts: float) -> str | None:
             f"{label(gpu)}: the power limit cannot be set to {watts:g} W: nvidia-smi says '{short(said.text)}'"
         )
     now = smi.gpu(gpu["uuid"])["power"]["limit"]
-    if now is not None and abs(now - watts) < _NEAR:
+    if now is not None and abs(now - watts) < NEAR:
         return None
     return (
         f"{label(gpu)}: power_limit_watts is {watts:g}, and the limit in force is {now if now is None else format(now, 'g')} W. "
@@ -123,32 +121,50 @@ def set_power(smi: Smi, gpu: dict[str, Any], watts: float) -> str | None:
     )
 
 
-def apply(smi: Smi, gpu: dict[str, Any], wanted: Wanted, outcome: Outcome) -> None:
-    """ECC first: a reset puts the power limit back."""
-    now = gpu
-    if wanted.ecc is not None and {gpu["ecc"]["mode"], gpu["ecc"]["pending"]} != {_WORDS[wanted.ecc]}:
-        reason = set_ecc(smi, gpu, wanted.ecc)
-        outcome.reasons.extend([reason] if reason else [])
-        now = smi.gpu(gpu["uuid"])
-    if lacking(now, wanted).power_limit_watts is not None:
-        warning = set_power(smi, now, wanted.power_limit_watts or 0.0)
-        outcome.warnings.extend([warning] if warning else [])
-        now = smi.gpu(gpu["uuid"])
-    if shown(now) != shown(gpu):
-        outcome.gpus.append(_result(gpu, shown(now)))
+def apply(
+    smi: Smi, everything: Sequence[dict[str, Any]], chosen: Sequence[str], wanted: Wanted, outcome: Outcome
+) -> None:
+    """ECC of all GPUs first: each reset puts power limits back, and not only those of its own GPU."""
+    before = now = {gpu["uuid"]: gpu for gpu in everything}
+    try:
+        differing = [
+            before[uuid]
+            for uuid in chosen
+            if wanted.ecc is not None
+            and {before[uuid]["ecc"]["mode"], before[uuid]["ecc"]["pending"]} != {_WORDS[wanted.ecc]}
+        ]
+        if differing:
+            with smi.limits_kept(everything):
+                for gpu in differing:
+                    reason = set_ecc(smi, gpu, bool(wanted.ecc))
+                    outcome.reasons.extend([reason] if reason else [])
+            now = {gpu["uuid"]: gpu for gpu in smi.gpus()}
+        for uuid in chosen:
+            if lacking(now[uuid], wanted).power_limit_watts is not None:
+                warning = set_power(smi, now[uuid], wanted.power_limit_watts or 0.0)
+                outcome.warnings.extend([warning] if warning else [])
+    finally:
+        with contextlib.suppress(AirgapError):
+            now = {gpu["uuid"]: gpu for gpu in smi.gpus()}
+        outcome.gpus.extend(
+            _result(before[uuid], shown(now[uuid]))
+            for uuid in chosen
+            if uuid in now and shown(now[uuid]) != shown(before[uuid])
+        )
 
 
 def converge(smi: Smi, names: Sequence[str], wanted: Wanted, check: bool, outcome: Outcome) -> dict[str, Any]:
     """Set the GPUs; `outcome` gains what happened to each, so that it is known after a failure too."""
-    gpus = select(smi.gpus(), names, "gpus")
+    everything = smi.gpus()
+    gpus = select(everything, names, "gpus")
     refused = [reason for gpu in gpus for reason in refusals(gpu, wanted, check)]
     if refused:
         raise AirgapError("; ".join(refused))
-    for gpu in gpus:
-        if not check:
-            apply(smi, gpu, wanted, outcome)
-        elif lacking(gpu, wanted) != Wanted(None, None):
-            outcome.gpus.append(_result(gpu, foretold(gpu, wanted)))
+    if check:
+        differing = [gpu for gpu in gpus if lacking(gpu, wanted) != Wanted(None, None)]
+        outcome.gpus.extend(_result(gpu, foretold(gpu, wanted)) for gpu in differing)
+    else:
+        apply(smi, everything, [gpu["uuid"] for gpu in gpus], wanted, outcome)
     return {
         "changed": bool(outcome.gpus),
         "gpus": outcome.gpus,

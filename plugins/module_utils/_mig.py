@@ -9,6 +9,7 @@ Guide ("Getting Started with MIG"): instances do not outlive a restart, MIG mode
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Any, Iterable, NamedTuple, Sequence
 
@@ -296,8 +297,26 @@ def restore(smi: Smi, change: Change) -> str:
 def converge(smi: Smi, layout: Sequence[dict[str, Any]], check: bool, done: list[dict[str, Any]]) -> dict[str, Any]:
     """Divide the GPUs as stated; `done` gains each GPU that was changed, so that it is known after a failure too."""
     gpus = smi.gpus()
-    reasons = []
+    reasons: list[str] = []
     differing = changes(smi, gpus, layout)
+    with contextlib.ExitStack() as stack:
+        if differing and not check:
+            stack.enter_context(smi.limits_kept(gpus))
+        _divide(smi, differing, check, done, reasons)
+    return {
+        "changed": bool(done),
+        "gpus": done,
+        "reboot_required": bool(reasons),
+        "reasons": reasons,
+        "commands": commands(smi.program, stated(gpus, layout)),
+        "diff": {
+            "before": "".join(f"{label(change.gpu)}: {change.before.described()}\n" for change in differing),
+            "after": "".join(f"{label(change.gpu)}: {change.wanted.described()}\n" for change in differing),
+        },
+    }
+
+
+def _divide(smi: Smi, differing: Sequence[Change], check: bool, done: list[dict[str, Any]], reasons: list[str]) -> None:
     for change in differing:
         reason = None if check else apply(smi, change)
         if reason:
@@ -310,17 +329,6 @@ def converge(smi: Smi, layout: Sequence[dict[str, Any]], check: bool, done: list
             if after == change.before and now["mig"]["pending"] == change.gpu["mig"]["pending"]:
                 continue
         done.append(_result(change, after))
-    return {
-        "changed": bool(done),
-        "gpus": done,
-        "reboot_required": bool(reasons),
-        "reasons": reasons,
-        "commands": commands(smi.program, stated(gpus, layout)),
-        "diff": {
-            "before": "".join(f"{label(change.gpu)}: {change.before.described()}\n" for change in differing),
-            "after": "".join(f"{label(change.gpu)}: {change.wanted.described()}\n" for change in differing),
-        },
-    }
 
 
 def _result(change: Change, after: Layout) -> dict[str, Any]:

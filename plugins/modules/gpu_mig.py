@@ -19,6 +19,7 @@ description:
   - Where MIG mode needs a reset of the GPU (Ampere), services that only watch GPUs or keep them open are stopped for it and started again.
     Behind an NVSwitch, or where the reset is refused, the mode waits for a restart of the host, told in RV(ignore:reboot_required).
     Run the module again after the restart.
+  - Power limits that a reset or the stopped services took away, on these GPUs or on others, are set again.
   - Instances do not outlive a restart of the host or a change of its driver, and from the Hopper generation on MIG mode does not either.
     RV(ignore:commands) are what makes the layout after a restart; the role gpu_host puts them into a unit.
 author:

@@ -16,6 +16,8 @@ description:
   - A change of ECC takes effect with a reset of the GPU. It is reset at once where it is idle, undivided and not behind an NVSwitch;
     services that only watch GPUs or keep them open are stopped for that and started again. Otherwise the change waits
     for a restart of the host, told in RV(ignore:reboot_required).
+  - ECC of all GPUs comes first, and power limits last, since a reset takes power limits away, also those of other idle GPUs.
+    GPUs that are not named get the power limit again that they had.
   - The driver forgets power limits when the host restarts or the driver is unloaded. RV(ignore:commands) are what sets them again;
     the role gpu_host puts them into a unit.
 author:

@@ -34,6 +34,8 @@ class Services:
     def __init__(self, *active: str) -> None:
         self.active = list(active)
         self.calls: list[str] = []
+        #: The GPUs whose driver they keep.
+        self.gpus: Simulator | None = None
 
     def run(self, argv: Sequence[str]) -> Any:
         from ansible_collections.airgap.inference.plugins.module_utils._driver_services import Said
@@ -43,6 +45,8 @@ class Services:
         self.calls.append(" ".join(argv[1:]))
         if argv[1] == "stop":
             self.active.remove(argv[2])
+            if argv[2] == "nvidia-persistenced.service" and self.gpus:
+                self.gpus.let_go()
         return Said(0, "")
 
 
@@ -84,6 +88,14 @@ class Simulator:
     def fault(self, name: str, value: object = True) -> None:
         state = self.state
         state["faults"][name] = value
+        self.write(state)
+
+    def let_go(self) -> None:
+        """Without a client, the driver forgets what was set on a GPU."""
+        state = self.state
+        for gpu in state["gpus"]:
+            if not gpu["processes"]:
+                gpu["limit"] = 700.0
         self.write(state)
 
     def instances(self, index: int) -> list[str]:

@@ -131,6 +131,40 @@ def test_ecc_comes_with_a_reset_and_the_limit_after_it(gpus: Simulator) -> None:
     )
 
 
+def test_the_reset_of_one_gpu_takes_no_limit_from_another(gpus: Simulator) -> None:
+    services = Services("nvidia-persistenced.service")
+    services.gpus = gpus
+    result = converge(gpus, 500, False, services=services)
+    assert [gpu["limit"] for gpu in gpus.state["gpus"]] == [500.0, 500.0]
+    assert [gpu["after"]["power_limit_watts"] for gpu in result["gpus"]] == [500.0, 500.0]
+    # All resets, and only then the limits.
+    kinds = [call.split()[0] if "reset" in call else call.split()[2] for call in gpus.changed()]
+    assert kinds == ["-e", "--gpu-reset", "-e", "--gpu-reset", "-pl", "-pl"]
+
+
+@pytest.mark.parametrize("fault", ["", "no_reset"])
+def test_limits_that_are_not_stated_survive_a_reset(gpus: Simulator, fault: str) -> None:
+    gpus.set(0, limit=450.0)
+    gpus.set(1, limit=400.0)
+    gpus.fault(fault)
+    services = Services("nvidia-persistenced.service")
+    services.gpus = gpus
+    result = converge(gpus, ecc=False, names="0", services=services)
+    assert [gpu["limit"] for gpu in gpus.state["gpus"]] == [450.0, 400.0]
+    assert [gpu["index"] for gpu in result["gpus"]] == [0]
+
+
+def test_a_limit_that_cannot_be_set_again_is_an_error(gpus: Simulator) -> None:
+    gpus.set(1, limit=400.0)
+    gpus.fault("power_refused")
+    services = Services("nvidia-persistenced.service")
+    services.gpus = gpus
+    outcome = Outcome([], [], [])
+    with pytest.raises(AirgapError, match=r"GPU 1 .* had a power limit of 400 W, which it lost .*Insufficient"):
+        converge(gpus, ecc=False, names="0", services=services, outcome=outcome)
+    assert [gpu["after"]["ecc"] for gpu in outcome.gpus] == ["disabled"]
+
+
 @pytest.mark.parametrize("obstacle", ["in use", "divided", "NVSwitch", "not supported"])
 def test_ecc_that_waits_for_a_restart(gpus: Simulator, obstacle: str) -> None:
     if obstacle == "in use":

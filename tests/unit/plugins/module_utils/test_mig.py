@@ -294,6 +294,30 @@ def test_a_pending_mode_is_reset_without_the_watchers(gpus: Simulator) -> None:
     ]
 
 
+@pytest.mark.parametrize("fault", ["", "no_reset"])
+def test_power_limits_survive_the_reset(gpus: Simulator, fault: str) -> None:
+    gpus.fault("ampere")
+    gpus.fault(fault)
+    gpus.set(0, limit=450.0)
+    gpus.set(1, limit=400.0)
+    services = Services("nvidia-persistenced.service")
+    services.gpus = gpus
+    converge(gpus, {"gpus": ["0"], "instances": ["7g.80gb"]}, services=services)
+    assert [gpu["limit"] for gpu in gpus.state["gpus"]] == [450.0, 400.0]
+    assert services.calls[-1] == "start nvidia-persistenced.service"
+
+
+def test_power_limits_survive_a_failure(gpus: Simulator) -> None:
+    gpus.fault("ampere")
+    gpus.fault("-cgi", "no")
+    gpus.set(1, limit=400.0)
+    services = Services("nvidia-persistenced.service")
+    services.gpus = gpus
+    with pytest.raises(AirgapError, match="nvidia-smi says 'no'"):
+        converge(gpus, {"gpus": ["0"], "instances": ["7g.80gb"]}, services=services)
+    assert gpus.state["gpus"][1]["limit"] == 400.0
+
+
 @pytest.mark.parametrize("fault", ["no_reset", "fabric"])
 def test_a_mode_that_waits_for_a_restart(gpus: Simulator, fault: str) -> None:
     gpus.fault("ampere")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -15,6 +16,7 @@ import nvidia_ctk
 import nvidia_smi
 import nvidia_smi_settings
 import pytest
+import simulated_gpus
 from airgap_lab import gpus
 from gpu_state import State
 from nvidia_smi_refusal import Refusal
@@ -172,6 +174,31 @@ def test_what_a_restart_forgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert (read.mig_mode(hopper), read.mig_mode(ampere)) == ((False, False), (True, True))
     assert read.ecc_mode(hopper) == (False, False)
     assert (read.instances, read.power) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("keeper", "limits"),
+    [("nobody", []), ("persistence", ["0", "1"]), ("fabric_manager", ["0", "1"]), ("process", ["1"])],
+)
+def test_what_an_idle_gpu_forgets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keeper: str, limits: list[str]
+) -> None:
+    for module, name in ((gpu_state, "LASTING"), (gpu_state, "VOLATILE"), (simulated_gpus, "DESCRIPTION")):
+        monkeypatch.setattr(module, name, tmp_path / name)
+    asked = host()
+    (tmp_path / "DESCRIPTION").write_text(json.dumps(asked.description), encoding="utf-8")
+    ask(asked, "-pl 300")
+    ask(asked, "-e 0")
+    asked.state.write(set())
+    running = {"persistence": simulated_gpus.PERSISTENCED, "fabric_manager": simulated_gpus.FABRICMANAGER}.get(keeper)
+    holders = {1: [Process(12, "sleep", 0)]} if keeper == "process" else {}
+    monkeypatch.setattr(simulated_gpus, "_runs", lambda file: file == running)
+    monkeypatch.setattr(simulated_gpus, "_holders", lambda: holders)
+    monkeypatch.setattr(simulated_gpus, "_loaded_driver", lambda: VERSION)
+    for read in (simulated_gpus.read(), simulated_gpus.read()):
+        assert set(read.state.power) == {asked.gpus[int(index)]["uuid"] for index in limits}
+        assert read.state.ecc_mode(asked.gpus[0]["uuid"]) == (True, False)
+        assert not read.changed()
 
 
 @pytest.mark.parametrize(

@@ -63,3 +63,13 @@ class State:
             now.pop(uuid, None)
         self.instances.pop(uuid, None)
         self.power.pop(uuid, None)
+
+
+def let_go(uuids: set[str]) -> None:
+    """The driver forgets what it was told about GPUs that nobody has open any more; what the InfoROM keeps stays."""
+    if not VOLATILE.exists():
+        return
+    volatile = json.loads(VOLATILE.read_text(encoding="utf-8"))
+    kept = {uuid: limit for uuid, limit in volatile.get("power", {}).items() if uuid not in uuids}
+    if kept != volatile.get("power", {}):
+        VOLATILE.write_text(json.dumps({**volatile, "power": kept}), encoding="utf-8")

@@ -9,11 +9,11 @@ import json
 import os
 import re
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from gpu_state import State
+from gpu_state import State, let_go
 
 DESCRIPTION = Path("/etc/airgap-lab/gpus.json")
 LOADED = Path("/proc/driver/nvidia/version")
@@ -65,6 +65,12 @@ class Host:
             return "In Progress", "N/A"
         return "Completed", "Success"
 
+    def idle(self) -> set[str]:
+        """The GPUs that no client keeps initialised, by their UUIDs."""
+        if self.persistence or self.fabric_manager:
+            return set()
+        return {gpu["uuid"] for index, gpu in enumerate(self.gpus) if not self.processes(index)}
+
     def processes(self, index: int) -> list[Process]:
         """Those that the description claims, and those that really hold the device open."""
         claimed = [
@@ -77,7 +83,15 @@ class Host:
 def read() -> Host:
     description = json.loads(DESCRIPTION.read_text(encoding="utf-8")) if DESCRIPTION.exists() else {}
     driver = _loaded_driver()
-    return Host(description, driver, _runs(PERSISTENCED), _runs(FABRICMANAGER), State.read(), _holders())
+    host = Host(description, driver, _runs(PERSISTENCED), _runs(FABRICMANAGER), State.read(), _holders())
+    idle = host.idle()
+    if not idle & set(host.state.power):
+        return host
+    # Somebody let them go meanwhile.
+    if os.geteuid() == 0:
+        let_go(idle)
+    kept = {uuid: limit for uuid, limit in host.state.power.items() if uuid not in idle}
+    return replace(host, state=replace(host.state, power=kept))
 
 
 def _loaded_driver() -> str:

@@ -26,6 +26,8 @@ def main() -> int:
     for device in devices:
         os.close(device)
     PERSISTENCED.unlink(missing_ok=True)
+    # Idle GPUs forget their power limits now, and not only when the next tool looks.
+    read()
     return 0
 
 

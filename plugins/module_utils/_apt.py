@@ -315,12 +315,11 @@ def explain(doing: str, repository: Repository, output: str, there: There = lamb
 
 
 def not_carried(names: Sequence[str], where: str, there: There = lambda _name: []) -> str:
-    """What to do about packages that the depot lacks; there says which versions of a package it has."""
-    versions = {name: there(name) for name in names}
-    had = "; ".join(
-        f"the depot has only {name.partition('=')[0]} {', '.join(versions[name])}" for name in names if versions[name]
+    """What to do about packages that the depot lacks; there says what else it has of one."""
+    had = ", ".join(dict.fromkeys(version for name in names for version in there(name)))
+    said = (
+        f"{', '.join(names)}: not in the bundle's packages at {where}{'; the depot has only ' + had if had else ''}. "
     )
-    said = f"{', '.join(names)}: not in the bundle's packages at {where}{'; ' + had if had else ''}. "
     again = " on the connected side, stage, and import the new bundle."
     if had:
         if all("nvidia" in name or "nvsdm" in name for name in names):
@@ -458,10 +457,14 @@ class Apt:
         return sorted({line.split(" ", 1)[0] for line in out.splitlines() if line})
 
     def versions(self, package: str) -> list[str]:
-        """The versions that the depot has of a package; none where another one was not asked for."""
+        """What the depot has of a package in other versions than the one that was asked for."""
         name, versioned, _version = package.partition("=")
         out = self._cache("madison", "--", name) if versioned else ""
-        return [fields[1].strip() for fields in (line.split("|") for line in out.splitlines()) if len(fields) > 2]
+        return [
+            f"{name} {fields[1].strip()}"
+            for fields in (line.split("|") for line in out.splitlines())
+            if len(fields) > 2
+        ]
 
     def dependencies(self, steps: Sequence[Step]) -> dict[str, set[str]]:
         """For each package that is coming, the names it needs; each of several alternatives."""

@@ -273,7 +273,7 @@ def to_enable(modules: Sequence[str], directory: str = MODULES) -> list[str]:
     return lacking_streams
 
 
-def explain(doing: str, repository: Repository, output: str) -> str:
+def explain(doing: str, repository: Repository, output: str, there: _apt.There = lambda _name: []) -> str:
     """A failed dnf in words that say what to do."""
     streams = [name for found in _NO_STREAM.findall(output) for name in found.split(", ")]
     if streams:
@@ -283,7 +283,7 @@ def explain(doing: str, repository: Repository, output: str) -> str:
         )
     missing = list(dict.fromkeys(_UNMATCHED.findall(output)))
     if missing:
-        return _apt.not_carried(missing, repository.url)
+        return _apt.not_carried(missing, repository.url, there)
     kept = [
         line.strip()
         for line in output.splitlines()
@@ -357,7 +357,9 @@ class Dnf:
     def simulate(self, packages: Sequence[str]) -> list[Step]:
         rc, out, err = self._dnf("--assumeno", *self._transaction(packages))
         if _TROUBLE.search(out + "\n" + err) or (rc != 0 and "Operation aborted" not in err):
-            raise AirgapError(explain(self._doing("resolve", packages), self._repository, out + "\n" + err))
+            raise AirgapError(
+                explain(self._doing("resolve", packages), self._repository, out + "\n" + err, self.versions)
+            )
         self._expected = parse_table(out, installed_packages(self._run))
         return self._expected
 
@@ -379,6 +381,12 @@ class Dnf:
         if rc != 0:
             raise AirgapError(explain("read the metadata", self._repository, out + err))
         return sorted({line.strip() for line in out.splitlines() if line.startswith(name)})
+
+    def versions(self, package: str) -> list[str]:
+        """What the depot has of a package in other versions than the one that was asked for."""
+        asked = re.match(r"(.+?)-(?:\d+:)?\d+\.", package)
+        found = self.names(asked.group(1)) if asked else []
+        return [one for one in found if asked and re.match(r"-\d", one[len(asked.group(1)) :])]
 
     def _doing(self, verb: str, packages: Sequence[str]) -> str:
         return f"{verb} {', '.join([*self._modules, *packages])}"

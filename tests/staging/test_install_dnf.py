@@ -158,6 +158,13 @@ def test_packages_are_held_at_the_version_that_this_module_gave_them(site: Site)
     assert absent["failed"] and "hold names nosuch" in absent["msg"]
 
 
+def test_a_pattern_holds_what_comes_along_too(site: Site) -> None:
+    held = site.changed("app", hold=["app", "lib*", "nosuch*"])
+    assert held == ["app None 1:1.0-1.el9", "library None 1.0-1.el9", "app held", "library held"]
+    locks = site.host.run("cat", LOCKS)
+    assert "app-1:1.0-1.el9.*" in locks and "library-0:1.0-1.el9.*" in locks
+
+
 def test_a_hold_without_the_plugin_is_refused_before_anything_changes(site: Site) -> None:
     site.host.run("sed", "-i", "s/enabled = 1/enabled = 0/", "/etc/dnf/plugins/versionlock.conf")
     refused = site.call("app", hold=["app"])

@@ -136,10 +136,10 @@ def test_what_a_pattern_holds_may_change() -> None:
         ("docker.io", [], ["Check the spelling", "bundle_extra_packages"]),
         (
             "nvidia-fabricmanager=580.95.05-*",
-            ["580.105.08-1"],
+            ["nvidia-fabricmanager 580.105.08-1"],
             ["the depot has only nvidia-fabricmanager 580.105.08-1", "gpu_host_packages_state: latest"],
         ),
-        ("docker.io=1", ["2"], ["the depot has only docker.io 2", "bundle_extra_packages"]),
+        ("docker.io=1", ["docker.io 2"], ["the depot has only docker.io 2", "bundle_extra_packages"]),
     ],
 )
 def test_what_the_bundle_lacks_has_a_remedy_that_carries_it(name: str, there: list[str], words: list[str]) -> None:
@@ -318,3 +318,17 @@ def test_what_dpkg_says_is_told() -> None:
         "dpkg: error processing package alpha (--configure): installed alpha package post-installation script" in told
     )
     assert "error code (1)" not in told
+
+
+def test_a_version_that_the_depot_lacks_is_told_with_those_that_it_has() -> None:
+    # apt-cache madison of apt 2.6.
+    listed = " nvidia-fabricmanager | 580.105.08-1 | https://depot/packages/debian-trixie airgap/main amd64 Packages\n"
+    missing = "E: Version '580.95.05-*' for 'nvidia-fabricmanager' was not found\n"
+    host = Host((100, "", missing), (0, listed, ""))
+    with pytest.raises(
+        AirgapError, match=r"the depot has only nvidia-fabricmanager 580.105.08-1.*: latest brings driver"
+    ):
+        _apt.Apt(host, DEPOT).simulate(["nvidia-fabricmanager=580.95.05-*"])
+    assert host.commands[-1][-3:] == ["madison", "--", "nvidia-fabricmanager"]
+    with pytest.raises(AirgapError, match=r"nosuch: not in the bundle's packages at [^;]*Check the spelling"):
+        _apt.Apt(Host((100, "", "E: Unable to locate package nosuch\n")), DEPOT).simulate(["nosuch"])

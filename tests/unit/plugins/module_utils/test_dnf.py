@@ -285,3 +285,13 @@ def test_the_depots_versions_of_a_package_are_listed() -> None:
     assert _dnf.Dnf(Host((0, listed, "")), DEPOT).names("kernel-devel") == sorted(listed.split())
     with pytest.raises(AirgapError, match="could not read the metadata"):
         _dnf.Dnf(Host((1, "", "Error: no")), DEPOT).names("kernel-devel")
+
+
+def test_a_version_that_the_depot_lacks_is_told_with_those_that_it_has() -> None:
+    missing = "No match for argument: nvidia-fabricmanager-580.95.05\n"
+    listed = "nvidia-fabricmanager-580.105.08-1.x86_64\nnvidia-fabricmanager-devel-580.105.08-1.x86_64\n"
+    host = Host((1, missing, "Error: Unable to find a match"), (0, listed, ""))
+    with pytest.raises(
+        AirgapError, match=r"only nvidia-fabricmanager-580.105.08-1.x86_64\. gpu_host_packages_state: latest"
+    ):
+        _dnf.Dnf(host, DEPOT).simulate(["nvidia-fabricmanager-580.95.05"])

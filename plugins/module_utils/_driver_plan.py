@@ -95,20 +95,28 @@ def groups(
 ) -> list[dict[str, Any]]:
     """What hosts state of their drivers, for a bundle: hosts that state the same are one group. Without hosts, the system's own choice."""
     found: dict[Wish, list[str]] = {}
+    texts: dict[Wish, str] = {}
     for stated in wishes or [{}]:
         source = str(stated.get("source") or "auto")
+        packages = stated.get("packages") or ()
         wish = Wish(
             default_source if source == "auto" else source,
             str(stated.get("modules") or "auto"),
             str(stated.get("branch") or ""),
             str(stated.get("version") or ""),
-            tuple(stated.get("packages") or ()),
+            # Told below: it would be read letter by letter.
+            (packages,) if isinstance(packages, str) else tuple(packages),
         )
         found.setdefault(wish, []).append(str(stated.get("host") or ""))
+        if isinstance(packages, str):
+            texts[wish] = (
+                f"gpu_host_packages is the text {packages!r}, and a list of packages is needed. On a command line give it as JSON: "
+                '-e \'{"gpu_host_packages": ["nvidia-kernel-dkms"]}\''
+            )
     described = []
     for wish, hosts in found.items():
         driver = packages_for(drivers, *wish, kernels=kernels, fabric=False)
-        refusals = settings_refusals(drivers, *wish)
+        refusals = [texts[wish]] if wish in texts else settings_refusals(drivers, *wish)
         described.append(
             {
                 "name": " ".join(["hosts", ", ".join(filter(None, hosts))]).strip()
@@ -146,7 +154,7 @@ def settings_refusals(
         found.append(
             f"gpu_host_version is {wish.version}; give the driver's version as NVIDIA writes it, without a package's release, for example 580.95.05."
         )
-    if not found and wish.branch and wish.version and wish.version.split(".")[0] != wish.branch:
+    if not found and wish.branch and wish.version and wish.version.split(".", maxsplit=1)[0] != wish.branch:
         found.append(
             f"gpu_host_version is {wish.version}, and gpu_host_branch is {wish.branch}; they contradict each other. Leave one of them out."
         )
@@ -203,7 +211,10 @@ def plan(
         chosen, chosen.names("libraries")
     )
     # apt's names of what belongs together are patterns of this kind too.
-    patterns = chosen.names("held") or chosen.names("together")
+    # A plain name would have to be there.
+    patterns = [
+        name if re.search(r"[*?\[]", name) else name + "*" for name in chosen.names("held") or chosen.names("together")
+    ]
     headers = str(chosen.data.get("headers", "")).replace("{kernel}", kernel)
     stream = str((chosen.data.get("streams") or {}).get(flavour, "")).replace("{branch}", chosen.branch)
     refusals = hardware or _too_old(found, drivers, wish, chosen)
@@ -243,7 +254,7 @@ _NOTHING: dict[str, Any] = {
 def _source(drivers: Drivers, wish: Wish) -> Source:
     """The stated source, as it is for the stated branch."""
     data = dict(drivers[wish.source])
-    branch = wish.branch or wish.version.split(".")[0] or str(data.get("branch", ""))
+    branch = wish.branch or wish.version.split(".", maxsplit=1)[0] or str(data.get("branch", ""))
     for first, instead in sorted((data.get("since") or {}).items(), key=lambda item: int(item[0])):
         if branch.isdigit() and int(branch) >= int(first):
             data.update(instead)
@@ -438,7 +449,7 @@ def _beside(chosen: Source, nvlink5: bool) -> tuple[list[str], list[str]]:
 def _staying(found: Mapping[str, Any], chosen: Source, wish: Wish, flavour: str) -> str:
     """The version of a driver that is there and remains, so that what has to have exactly its version does not come newer."""
     installed = str(found["kernel"]["module_version"] or found["loaded"]["nvidia"] or "")
-    another_branch = chosen.branch and installed.split(".")[0] != chosen.branch
+    another_branch = chosen.branch and installed.split(".", maxsplit=1)[0] != chosen.branch
     another_flavour = found["kernel"].get("module_open") not in (None, flavour == OPEN)
     # Stated packages may bring another driver.
     return "" if wish.packages or another_branch or another_flavour else installed

@@ -121,7 +121,7 @@ def read_header(path: str) -> Header:
             tensors[name] = tensor
             end = max(end, last)
         alignment = metadata.get("general.alignment", 32)
-        if type(alignment) is not int or not 1 <= alignment <= 2**20:
+        if not isinstance(alignment, int) or isinstance(alignment, bool) or not 1 <= alignment <= 2**20:
             raise AirgapError(f"{path}: general.alignment is {str(alignment)[:50]}, which makes no sense")
         start = -(-source.position // alignment) * alignment
         if tensors and source.size < start + end:

@@ -73,7 +73,7 @@ def describe(metadata: dict[str, Any]) -> dict[str, Any]:
         "tokenizer": tokenizer is not None,
         "tokenizer_kind": "gguf" if tokenizer else None,
         "generation": None
-        if type(end) is not int
+        if not isinstance(end, int) or isinstance(end, bool)
         else {"max_length": None, "max_new_tokens": None, "eos_token_ids": [end]},
         "licence": values.text(metadata, "general.license"),
         "remote_code": [],
@@ -82,7 +82,11 @@ def describe(metadata: dict[str, Any]) -> dict[str, Any]:
 
 def _largest(value: Any) -> Any:
     """A number, or the largest where each layer has its own; 0 stands for a layer without."""
-    return max(value, default=None) if isinstance(value, list) and all(type(item) is int for item in value) else value
+    return (
+        max(value, default=None)
+        if isinstance(value, list) and all(isinstance(item, int) and not isinstance(item, bool) for item in value)
+        else value
+    )
 
 
 def _tokens(metadata: dict[str, Any], stated: dict[str, Any]) -> dict[str, Any]:
@@ -123,6 +127,6 @@ def _layers(metadata: dict[str, Any], family: str) -> dict[str, Any]:
         "state_size": metadata.get(f"{family}.ssm.state_size"),
         "conv_kernel": metadata.get(f"{family}.ssm.conv_kernel"),
     }
-    if family == "mamba2" and type(width) is int and type(count) is int and count > 0:
+    if family == "mamba2" and isinstance(width, int) and isinstance(count, int) and count > 0:
         state.update(num_heads=count, head_dim=width // count, n_groups=metadata.get(f"{family}.ssm.group_count"))
     return state

@@ -218,4 +218,8 @@ def _integer(part: dict[str, Any], key: str) -> int | None:
 
 def _block(value: Any) -> list[int] | None:
     two = isinstance(value, list) and len(value) == 2
-    return value if two and all(type(side) is int and 0 < side <= 2**20 for side in value) else None
+    return (
+        value
+        if two and all(isinstance(side, int) and not isinstance(side, bool) and 0 < side <= 2**20 for side in value)
+        else None
+    )

@@ -148,7 +148,7 @@ def _sizes(model: dict[str, Any], size: int) -> Iterator[str]:
 
 def _quantised(model: dict[str, Any], size: int) -> Iterator[str]:
     quantization = model["quantization"]
-    if not quantization or any(True for _ in _heads(model, size)) or any(True for _ in _sizes(model, size)):
+    if not quantization or any(map(bool, _heads(model, size))) or any(map(bool, _sizes(model, size))):
         return
     if quantization["block_size"]:
         yield from _blocks(model, quantization, size)

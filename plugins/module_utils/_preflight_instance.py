@@ -132,7 +132,7 @@ def wish(instance: Mapping[str, Any], engine: Mapping[str, Any]) -> Wish:
 
 def on_cpu(instance: Mapping[str, Any], engine: Mapping[str, Any]) -> bool:
     """Whether the engine computes on the CPU: it has no GPUs, or its image is a build for CPUs."""
-    image = str(instance.get("image") or "").split("@")[0]
+    image = str(instance.get("image") or "").split("@", maxsplit=1)[0]
     repository = image.rpartition(":")[0] if "/" not in image.rpartition(":")[2] else image
     builds = (engine.get("rehearsal") or {}).get("cpu_images") or []
     return not instance.get("gpus") or any(fnmatch(repository, str(pattern)) for pattern in builds)

@@ -187,7 +187,7 @@ def _header(path: str, data: bytes, size: int) -> Header:
 
 def _tensor(tensor: Any) -> tuple[Tensor, int]:
     """A tensor, and the byte at which it ends; an error begins with what follows the tensor's name."""
-    if type(tensor) is not dict:
+    if not isinstance(tensor, dict):
         raise AirgapError(" is not described by an object")
     dtype = tensor.get("dtype")
     bits = _BITS.get(dtype) if isinstance(dtype, str) else None
@@ -209,10 +209,10 @@ def _tensor(tensor: Any) -> tuple[Tensor, int]:
 
 
 def _sizes(value: Any, key: str) -> list[int]:
-    if type(value) is not list or len(value) > 64:
+    if not isinstance(value, list) or len(value) > 64:
         raise AirgapError(f": {key} is {str(value)[:100]!r}; a list of numbers is needed")
     for number in value:
-        if type(number) is not int or not 0 <= number <= MAX_SIZE:
+        if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= MAX_SIZE:
             raise AirgapError(f": {key} holds {str(number)[:100]!r}; only numbers from 0 to {MAX_SIZE} make sense")
     return value
 

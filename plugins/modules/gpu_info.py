@@ -526,8 +526,10 @@ def main() -> None:
         *(_gpu_health.sick(examined) if module.params["healthy"] else []),
     ]
     if refusals:
-        module.fail_json(msg=". ".join(refusals), **examined)
-    module.exit_json(changed=False, **examined)
+        examined["msg"] = ". ".join(refusals)
+        module.fail_json(**examined)
+    examined["changed"] = False
+    module.exit_json(**examined)
 
 
 if __name__ == "__main__":

@@ -409,8 +409,8 @@ model:
           sample: 8030261248
 alternatives:
   description: >-
-    The ways to put O(tensor_parallel_size) GPUs to use, best first: dividing each layer, then stages of layers (they need not be equal; vLLM has them for most models), then
-    replicas of the whole model.
+    The ways to put O(tensor_parallel_size) GPUs to use, best first: dividing each layer, then stages of layers (they need not be equal; vLLM
+    has them for most models), then replicas of the whole model.
   returned: when O(tensor_parallel_size) is stated
   type: list
   elements: dict

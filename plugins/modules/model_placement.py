@@ -303,7 +303,7 @@ def main() -> None:
             "kv_cache_dtype": {"type": "str", "choices": list(CACHE_DTYPES), "default": "auto"},
             "kv_cache_bytes": {"type": "int"},
             "dtype": {"type": "str", "choices": list(DTYPES), "default": "auto"},
-            "max_num_batched_tokens": {"type": "int"},
+            "max_num_batched_tokens": {"type": "int", "no_log": False},
             "max_num_seqs": {"type": "int"},
             "block_size": {"type": "int"},
             "enforce_eager": {"type": "bool", "default": False},

@@ -7,15 +7,18 @@ Reads a JSON list of cases on standard input and writes one of answers. A case: 
 length, in_flight. An answer: tokens and concurrency as the engine would log them, or null where it would not start.
 """
 
+import importlib
 import json
 import sys
 from types import SimpleNamespace
 
 import torch
-import vllm.v1.core.single_type_kv_cache_manager  # noqa: F401 (registers the kinds of layers)
 from vllm.v1.core import kv_cache_utils
 from vllm.v1.kv_cache_interface import FullAttentionSpec, MambaSpec, MLAAttentionSpec, SlidingWindowSpec
 from vllm.v1.kv_cache_layout import KVCacheLayout
+
+# Registers the kinds of layers.
+importlib.import_module("vllm.v1.core.single_type_kv_cache_manager")
 
 BLOCK = 16
 

@@ -168,7 +168,8 @@ def test_the_arithmetic_of_a_thousand_sets_of_layers(engine: str) -> None:
         layers = _kv_cache.layers_of({"attention": groups}, 1, 2, 16, 2)
         states = [layer for layer in case["layers"] if layer[0] == "state"]
         layers += [
-            _kv_cache.Layers(_kv_cache.STATE, number, 16, 16 * heads * head * 4) for _, number, heads, head, _ in states
+            _kv_cache.Layers(_kv_cache.STATE, number, 16, 16 * heads * head * 4)
+            for _kind, number, heads, head, _rest in states
         ]
         plan = _kv_cache.plan(layers, case["in_flight"])
         memory, length = case["memory"], case["length"]

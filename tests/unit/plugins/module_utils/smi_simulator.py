@@ -60,7 +60,7 @@ class Simulator:
         uuids = re.findall(r"<uuid>(GPU-[^<]+)</uuid>", report.read_text(encoding="utf-8"))
         gpu = {"mig": 0, "mig_pending": 0, "gis": [], "ecc": 1, "ecc_pending": 1, "limit": 700.0, "processes": []}
         self.write(
-            {"report": str(report), "uuids": uuids, "calls": [], "faults": {}, "gpus": [dict(gpu) for _ in uuids]}
+            {"report": str(report), "uuids": uuids, "calls": [], "faults": {}, "gpus": [dict(gpu) for _uuid in uuids]}
         )
         program = pathlib.Path(self.program)
         program.write_text(

@@ -77,6 +77,11 @@ def refused(host: dict[str, Any], system: str = "Debian", source: str = "nvidia"
     return str(refusals[0])
 
 
+def test_a_text_in_place_of_a_list_is_refused() -> None:
+    (group,) = _driver_plan.groups([{"host": "gpu1", "packages": "nvidia-smi"}], DRIVERS["Debian"], "distribution")
+    assert "the text 'nvidia-smi'" in group["refusals"][0] and "JSON" in group["refusals"][0]
+
+
 def test_a_hopper_host_on_debian() -> None:
     assert plan(found(HOPPER, HOPPER)) == {
         "source": "nvidia",
@@ -87,7 +92,16 @@ def test_a_hopper_host_on_debian() -> None:
         "hold": [
             "nvidia-kernel-open-dkms",
             "nvidia-driver-cuda",
-            *DRIVERS["Debian"]["nvidia"]["together"],
+            # As patterns, all of them: a name would have to be there.
+            *(
+                "*nvidia*",
+                "cuda-drivers*",
+                "libcuda1*",
+                "libcudadebugger1*",
+                "libnvcuvid1*",
+                "libnvoptix1*",
+                "libnvsdm*",
+            ),
             *OTHERS,
         ],
         "services": ["nvidia-persistenced"],

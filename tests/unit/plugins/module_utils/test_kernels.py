@@ -23,15 +23,15 @@ fi
 """
 ENTRIES = """\
 menuentry 'Debian GNU/Linux' --class debian $menuentry_id_option 'gnulinux-simple-0a1b' {
-	echo	'Loading Linux 6.1.0-9-amd64 ...'
-	linux	/boot/vmlinuz-6.1.0-9-amd64 root=UUID=0a1b ro quiet
+@echo@'Loading Linux 6.1.0-9-amd64 ...'
+@linux@/boot/vmlinuz-6.1.0-9-amd64 root=UUID=0a1b ro quiet
 }
 submenu 'Advanced options for Debian GNU/Linux' $menuentry_id_option 'gnulinux-advanced-0a1b' {
-	menuentry 'Debian GNU/Linux, with Linux 6.1.0-56-amd64' $menuentry_id_option 'gnulinux-6.1.0-56-amd64-advanced-0a1b' {
-		linux	/boot/vmlinuz-6.1.0-56-amd64 root=UUID=0a1b ro quiet
-	}
+@menuentry 'Debian GNU/Linux, with Linux 6.1.0-56-amd64' $menuentry_id_option 'gnulinux-6.1.0-56-amd64-advanced-0a1b' {
+@@linux@/boot/vmlinuz-6.1.0-56-amd64 root=UUID=0a1b ro quiet
+@}
 }
-"""
+""".replace("@", "\t")
 
 
 class Boot:

@@ -66,14 +66,62 @@ def test_a_model_that_fits(place: Place) -> None:
 
 LOGGED = {
     # docs/placement.md lists them with their sources: what vLLM said that loading took, and what it had left for the KV cache, in GiB.
-    "qwen2.5-7b-l40s": (models.QWEN_7B, {"gpus": [L40S], "gpu_memory_utilization": 0.95, "max_model_len": 4096, "max_num_seqs": 128}, 14.29, 26.32),
-    "qwen3-8b-l40s": (models.QWEN3_8B, {"gpus": [L40S], "gpu_memory_utilization": 0.9, "max_model_len": 4096, "enforce_eager": True}, 15.27, 24.13),
-    "qwen3-8b-awq-l40s": (models.QWEN3_8B, {"gpus": [L40S], "gpu_memory_utilization": 0.9, "max_model_len": 4096, "enforce_eager": True}, 5.71, 33.69),
-    "qwen3-0.6b-l4": (models.QWEN3_SMALL, {"gpus": [L4], "gpu_memory_utilization": 0.9, "max_model_len": 4096}, 1.12, 17.07),
-    "gpt-oss-20b-a100": (models.GPT_OSS_20B, {"gpus": [A100], "gpu_memory_utilization": 0.65, "max_model_len": 131072}, 13.72, 36.56),
-    "llama-3.1-8b-h100": (models.LLAMA_8B, {"gpus": [H100], "gpu_memory_utilization": 0.9, "max_model_len": 8192, "enforce_eager": True, "max_num_batched_tokens": 2048, "max_num_seqs": 256}, 14.99, 54.93),
-    "qwen3.5-4b-l40s": (models.QWEN35_4B, {"gpus": [L40S], "gpu_memory_utilization": 0.5, "max_model_len": 1024, "max_num_batched_tokens": 8192, "max_num_seqs": 256}, 8.61, 11.11),
-}  # fmt: skip
+    "qwen2.5-7b-l40s": (
+        models.QWEN_7B,
+        {"gpus": [L40S], "gpu_memory_utilization": 0.95, "max_model_len": 4096, "max_num_seqs": 128},
+        14.29,
+        26.32,
+    ),
+    "qwen3-8b-l40s": (
+        models.QWEN3_8B,
+        {"gpus": [L40S], "gpu_memory_utilization": 0.9, "max_model_len": 4096, "enforce_eager": True},
+        15.27,
+        24.13,
+    ),
+    "qwen3-8b-awq-l40s": (
+        models.QWEN3_8B,
+        {"gpus": [L40S], "gpu_memory_utilization": 0.9, "max_model_len": 4096, "enforce_eager": True},
+        5.71,
+        33.69,
+    ),
+    "qwen3-0.6b-l4": (
+        models.QWEN3_SMALL,
+        {"gpus": [L4], "gpu_memory_utilization": 0.9, "max_model_len": 4096},
+        1.12,
+        17.07,
+    ),
+    "gpt-oss-20b-a100": (
+        models.GPT_OSS_20B,
+        {"gpus": [A100], "gpu_memory_utilization": 0.65, "max_model_len": 131072},
+        13.72,
+        36.56,
+    ),
+    "llama-3.1-8b-h100": (
+        models.LLAMA_8B,
+        {
+            "gpus": [H100],
+            "gpu_memory_utilization": 0.9,
+            "max_model_len": 8192,
+            "enforce_eager": True,
+            "max_num_batched_tokens": 2048,
+            "max_num_seqs": 256,
+        },
+        14.99,
+        54.93,
+    ),
+    "qwen3.5-4b-l40s": (
+        models.QWEN35_4B,
+        {
+            "gpus": [L40S],
+            "gpu_memory_utilization": 0.5,
+            "max_model_len": 1024,
+            "max_num_batched_tokens": 8192,
+            "max_num_seqs": 256,
+        },
+        8.61,
+        11.11,
+    ),
+}
 
 
 @pytest.mark.parametrize("name", LOGGED)
@@ -214,22 +262,93 @@ def test_the_whole_of_gpu_info(place: Place) -> None:
 @pytest.mark.parametrize(
     ("config", "parameters", "said"),
     [
-        ({**models.LLAMA_8B, "architectures": ["NobodyKnowsForCausalLM"]}, {"gpus": [H100]}, ("unknown", "NobodyKnowsForCausalLM is none that vLLM")),
-        ({**models.LLAMA_8B, "quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}, {"gpus": [H100]}, ("does not fit", "by bitsandbytes, which vLLM 0.32 does not load")),
-        (models.LLAMA_8B, {"gpus": [H100], "max_model_len": 200000}, ("does not fit", "max_model_len is 200000, and the model's configuration allows 131072")),
-        ({**models.LLAMA_8B, "model_type": "gemma2"}, {"gpus": [H100], "dtype": "half", "max_model_len": 4096}, ("does not fit", "dtype is float16")),
-        (models.LLAMA_8B, {"gpus": [T4] * 4, "tensor_parallel_size": 4, "dtype": "bfloat16", "max_model_len": 4096}, ("does not fit", "bfloat16 needs compute capability 8.0")),
-        (models.LLAMA_8B, {"gpus": [T4] * 4, "tensor_parallel_size": 4, "max_model_len": 4096}, ("tight", "computes in float16 instead")),
-        (models.DEEPSEEK_V3, {"gpus": [{**A100, "memory_mib": 200000}] * 8, "tensor_parallel_size": 8, "max_model_len": 4096}, ("tight", "FP8 needs compute capability 8.9")),
-        (models.GPT_OSS_20B, {"gpus": [{**T4, "memory_mib": 80000}], "max_model_len": 4096}, ("does not fit", "MXFP4 weights need compute capability 8.0")),
-        (models.DEEPSEEK_V3, {"gpus": [{**A100, "memory_mib": 200000}] * 8, "tensor_parallel_size": 8, "max_model_len": 4096, "kv_cache_dtype": "fp8"}, ("does not fit", "an FP8 KV cache needs compute capability 8.9")),
-        (models.LLAMA_8B, {"gpus": [{"memory_mib": None, "compute_capability": "9.0"}]}, ("unknown", "states no memory of its own")),
-        (models.LLAMA_8B, {"gpus": [{**H100, "compute_capability": "new"}]}, ("unknown", "compute_capability is 'new'")),
-        (models.LLAMA_8B, {"gpus": [H100, A100], "tensor_parallel_size": 2}, ("tight", "of different generations (compute capability 8.0, 9.0)")),
-        (models.LLAMA_8B, {"gpus": [H100] * 40, "pipeline_parallel_size": 40}, ("does not fit", "32 layers cannot be given to 40")),
+        (
+            {**models.LLAMA_8B, "architectures": ["NobodyKnowsForCausalLM"]},
+            {"gpus": [H100]},
+            ("unknown", "NobodyKnowsForCausalLM is none that vLLM"),
+        ),
+        (
+            {**models.LLAMA_8B, "quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}},
+            {"gpus": [H100]},
+            ("does not fit", "by bitsandbytes, which vLLM 0.32 does not load"),
+        ),
+        (
+            models.LLAMA_8B,
+            {"gpus": [H100], "max_model_len": 200000},
+            ("does not fit", "max_model_len is 200000, and the model's configuration allows 131072"),
+        ),
+        (
+            {**models.LLAMA_8B, "model_type": "gemma2"},
+            {"gpus": [H100], "dtype": "half", "max_model_len": 4096},
+            ("does not fit", "dtype is float16"),
+        ),
+        (
+            models.LLAMA_8B,
+            {"gpus": [T4] * 4, "tensor_parallel_size": 4, "dtype": "bfloat16", "max_model_len": 4096},
+            ("does not fit", "bfloat16 needs compute capability 8.0"),
+        ),
+        (
+            models.LLAMA_8B,
+            {"gpus": [T4] * 4, "tensor_parallel_size": 4, "max_model_len": 4096},
+            ("tight", "computes in float16 instead"),
+        ),
+        (
+            models.DEEPSEEK_V3,
+            {"gpus": [{**A100, "memory_mib": 200000}] * 8, "tensor_parallel_size": 8, "max_model_len": 4096},
+            ("tight", "FP8 needs compute capability 8.9"),
+        ),
+        (
+            models.GPT_OSS_20B,
+            {"gpus": [{**T4, "memory_mib": 80000}], "max_model_len": 4096},
+            ("does not fit", "MXFP4 weights need compute capability 8.0"),
+        ),
+        (
+            models.DEEPSEEK_V3,
+            {
+                "gpus": [{**A100, "memory_mib": 200000}] * 8,
+                "tensor_parallel_size": 8,
+                "max_model_len": 4096,
+                "kv_cache_dtype": "fp8",
+            },
+            ("does not fit", "an FP8 KV cache needs compute capability 8.9"),
+        ),
+        (
+            models.LLAMA_8B,
+            {"gpus": [{"memory_mib": None, "compute_capability": "9.0"}]},
+            ("unknown", "states no memory of its own"),
+        ),
+        (
+            models.LLAMA_8B,
+            {"gpus": [{**H100, "compute_capability": "new"}]},
+            ("unknown", "compute_capability is 'new'"),
+        ),
+        (
+            models.LLAMA_8B,
+            {"gpus": [H100, A100], "tensor_parallel_size": 2},
+            ("tight", "of different generations (compute capability 8.0, 9.0)"),
+        ),
+        (
+            models.LLAMA_8B,
+            {"gpus": [H100] * 40, "pipeline_parallel_size": 40},
+            ("does not fit", "32 layers cannot be given to 40"),
+        ),
     ],
-    ids=["architecture", "quantisation", "length", "float16", "bfloat16", "auto", "fp8", "mxfp4", "fp8-cache", "shared-memory", "capability", "mixed", "stages"],
-)  # fmt: skip
+    ids=[
+        "architecture",
+        "quantisation",
+        "length",
+        "float16",
+        "bfloat16",
+        "auto",
+        "fp8",
+        "mxfp4",
+        "fp8-cache",
+        "shared-memory",
+        "capability",
+        "mixed",
+        "stages",
+    ],
+)
 def test_what_stands_in_the_way(
     place: Place, config: dict[str, Any], parameters: dict[str, Any], said: tuple[str, str]
 ) -> None:

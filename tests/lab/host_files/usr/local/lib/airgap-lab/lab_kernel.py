@@ -14,12 +14,7 @@ import lab_elf
 from lab_tree import kernel, write
 
 # Stands for the kernel's build system: a folder with a module's <name>.modinfo gets <name>.ko.
-MAKEFILE = """\
-modules:
-	@python3 /usr/local/lib/airgap-lab/hardware.py build $(M)
-clean:
-	@rm -f $(M)/*.ko
-"""
+MAKEFILE = "modules:\n\t@python3 /usr/local/lib/airgap-lab/hardware.py build $(M)\nclean:\n\t@rm -f $(M)/*.ko\n"
 # What Debian 13's nvidia-open-kernel-dkms 550.163.01 meets with kernel 6.12.107.
 DOES_NOT_BUILD = """\
 {module}/nvidia/nv-pci.c: In function 'nv_resize_pcie_bars':

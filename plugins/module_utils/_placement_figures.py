@@ -29,7 +29,7 @@ from ansible_collections.airgap.inference.plugins.module_utils._placement_terms 
 
 _ELEMENT = {"float32": 4, "float": 4, "float16": 2, "half": 2, "bfloat16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
 # Weights that were estimated may be off by this much.
-_ESTIMATE = 0.02
+_ESTIMATE = 0.05
 
 
 def compute(
@@ -202,6 +202,12 @@ def _weights(case: Case, element: int, figures: dict[str, Any]) -> int | None:
         tied=bool(model.get("tied_embeddings")),
         element=element,
         tower_whole=bool(vision.get("replicated")),
+        padding=_weight_shards.expert_padding(
+            (model.get("quantization") or {}).get("method"),
+            model.get("hidden_size") or 0,
+            model.get("moe_intermediate_size") or 0,
+            settings.tensor_parallel_size,
+        ),
     )
     figures["weights_bytes_per_gpu"] = _weight_shards.fullest(parts, shares) + _weight_shards.extra(parts, shares)
     return int(figures["weights_bytes_per_gpu"])

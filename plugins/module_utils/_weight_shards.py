@@ -36,7 +36,7 @@ _FLOATS = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2}
 
 # What becomes of a tensor.
 DIVIDED, WHOLE, KEY_VALUE, FUSED, HEAD, EMBEDDING = "divided", "whole", "key_value", "fused", "head", "embedding"
-TOWER, TOWER_WHOLE, PREDICTION, UNPACKED = "tower", "tower_whole", "prediction", "unpacked"
+TOWER, TOWER_WHOLE, PREDICTION, UNPACKED, EXPERTS = "tower", "tower_whole", "prediction", "unpacked", "experts"
 
 
 class Tensor(NamedTuple):
@@ -71,6 +71,8 @@ class Shares(NamedTuple):
     element: int
     # An uneven vision tower stays whole on each GPU.
     tower_whole: bool = False
+    # How much larger the kernels make the experts: expert_padding().
+    padding: float = 1.0
 
 
 def parts(tensors: Iterable[Tensor]) -> list[Part]:
@@ -125,6 +127,14 @@ def extra(found: Iterable[Part], shares: Shares) -> int:
     return sum(part.plain * shares.element // shares.ranks for part in found if part.role == UNPACKED) // shares.stages
 
 
+def expert_padding(method: str | None, hidden: int, width: int, ranks: int) -> float:
+    """MXFP4 experts fill whole tiles of their kernels: fused_moe/oracle/mxfp4.py, mxfp4_round_up_hidden_size_and_intermediate_size."""
+    if method not in ("mxfp4", "gpt_oss_mxfp4") or not hidden or width < ranks:
+        return 1.0
+    own = width // ranks
+    return (-(-own // 128) * 128 / own) * (-(-hidden // 256) * 256 / hidden)
+
+
 def _role(name: str) -> str:
     if name.startswith("mtp."):
         return PREDICTION
@@ -137,6 +147,8 @@ def _role(name: str) -> str:
         return HEAD
     if _EMBEDDING.search(name):
         return EMBEDDING
+    if ".experts." in name:
+        return EXPERTS
     if _FUSED.search(name):
         return FUSED
     return KEY_VALUE if _KEY_VALUE.search(name) else DIVIDED
@@ -144,6 +156,8 @@ def _role(name: str) -> str:
 
 def _share(part: Part, shares: Shares) -> int:
     size = part.plain * shares.element + part.stored
+    if part.role == EXPERTS:
+        size = int(size * shares.padding)
     if shares.ranks == 1 or part.role in (WHOLE, TOWER_WHOLE) or (part.role == TOWER and shares.tower_whole):
         return size
     if not shares.latent and shares.kv_heads < shares.ranks:

@@ -162,7 +162,7 @@ def test_tight_says_by_how_much(place: Place) -> None:
     longest = place(models.LLAMA_8B, gpus=[L4], max_model_len=4096)["largest_max_model_len"]
     answer = place(models.LLAMA_8B, gpus=[L4], max_model_len=longest)
     assert answer["verdict"] == "tight"
-    assert "less than the 0.9" in answer["reasons"][0]
+    assert "less than the 1.35 GiB by which" in answer["reasons"][0]
     safe = answer["safe_max_model_len"]
     assert 4096 < safe < longest
     assert place(models.LLAMA_8B, gpus=[L4], max_model_len=safe)["verdict"] == "fits"

@@ -4,10 +4,17 @@
 
 from __future__ import annotations
 
+import pathlib
 from typing import Any
 
 import pytest
-from ansible_collections.airgap.inference.plugins.module_utils import _model, _weight_estimate, _weight_shards
+from ansible_collections.airgap.inference.plugins.module_utils import (
+    _model,
+    _placement,
+    _placement_case,
+    _weight_estimate,
+    _weight_shards,
+)
 from ansible_collections.airgap.inference.plugins.module_utils._weight_shards import Shares, Tensor
 from ansible_collections.airgap.inference.tests.unit.plugins.module_utils import placement_models as models
 
@@ -75,6 +82,14 @@ def test_key_and_value_heads_are_repeated(name: str, kv_heads: int, part: float)
 
 def test_a_tower_that_stays_whole() -> None:
     assert share("vision_tower.encoder.layers.0.mlp.fc1.weight", tower_whole=True) == 1
+
+
+def test_experts_that_fill_whole_tiles(tmp_path: pathlib.Path) -> None:
+    # gpt-oss-20b on one GPU (docs/placement.md): its files are 12.8 GiB, and loading took 13.72.
+    case = _placement_case.read({"path": models.write(tmp_path, models.GPT_OSS_20B), "gpus": [models.A100]})
+    assert _placement.evaluate(case).figures["weights_bytes_per_gpu"] / 2**30 == pytest.approx(13.72, rel=0.01)
+    assert _weight_shards.expert_padding("fp8", 2880, 2880, 1) == 1
+    assert _weight_shards.expert_padding("mxfp4", 2880, 2880, 4) == (768 / 720) * (3072 / 2880)
 
 
 def test_stages_have_some_of_the_layers_each() -> None:

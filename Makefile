@@ -54,12 +54,17 @@ bench: venv ## Measure the way and print ratios
 .PHONY: staging
 staging: venv ## The connected side with real tools: packages, images, models, rehearsals, progress
 	@$(VENV)/bin/python tests/lab/lab.py build
-	@PYTHONPATH=$(CURDIR)/$(CACHE)/collections pytest tests/staging -m "not slow" --durations=10
+	@PYTHONPATH=$(CURDIR)/$(CACHE)/collections pytest tests/staging -m "not slow and not driver" --durations=10
 
 .PHONY: test-driver
 test-driver: venv ## NVIDIA's drivers built by DKMS for Debian 12 and 13, from real packages: several minutes
 	@$(VENV)/bin/python tests/lab/lab.py build host
-	@PYTHONPATH=$(CURDIR)/$(CACHE)/collections pytest tests/staging -m slow
+	@PYTHONPATH=$(CURDIR)/$(CACHE)/collections pytest tests/staging -m driver --durations=10
+
+.PHONY: judge
+judge: venv ## Real vLLM judges what model_placement says, of 21 kinds of models: an hour
+	@$(VENV)/bin/python tests/lab/lab.py build
+	@PYTHONPATH=$(CURDIR)/$(CACHE)/collections pytest tests/staging/test_placement_judge.py --durations=10
 
 .PHONY: molecule
 molecule: venv ## The molecule scenario in the lab: check, converge, idempotence, verify

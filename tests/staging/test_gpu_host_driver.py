@@ -29,7 +29,7 @@ PACKAGES = "/srv/packages"
 HARDWARE = "/etc/airgap-lab/gpus.json"
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.driver,
     pytest.mark.skipif(
         not all(map(shutil.which, (*TOOLS, "docker"))), reason="needs mmdebstrap, apt-ftparchive, Docker"
     ),

@@ -22,8 +22,6 @@ import pytest
 from ansible_collections.airgap.inference.plugins.module_utils import _kv_cache, _placement_case, _placement_remedies
 from instances_room import described
 
-pytestmark = pytest.mark.slow
-
 HERE = Path(__file__).parent
 IMAGE = "airgap-judge:engine"
 CONTAINER = f"airgap-judge-{os.getpid()}"
@@ -122,6 +120,8 @@ def judged(engine: str, models: Path, name: str, size: int, length: int) -> Judg
     return Judgement(False, 0, "", "".join(lines))
 
 
+# An hour: `make judge`.
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2])
 @pytest.mark.parametrize("name", NAMES)
 def test_what_vllm_does(engine: str, models: Path, name: str, size: int) -> None:

@@ -110,7 +110,7 @@ def test_what_cannot_be_collected_is_refused_with_what_can(lab: Room) -> None:
     assert "  nvidia-kernel-dkms instead of nvidia-open-kernel-dkms: " in refused["msg"]
 
 
-@pytest.mark.slow
+@pytest.mark.driver
 def test_nvidias_driver_builds_on_debian_12(tmp_path: Path) -> None:
     room = debian("bookworm", tmp_path / "debian-bookworm")
     room.forget()
@@ -126,7 +126,7 @@ def test_nvidias_driver_builds_on_debian_12(tmp_path: Path) -> None:
     assert room.left() == []
 
 
-@pytest.mark.slow
+@pytest.mark.driver
 def test_nvidias_open_driver_on_debian_13_is_built_or_refused(tmp_path: Path) -> None:
     room = debian("trixie", tmp_path / "debian-trixie")
     room.forget()

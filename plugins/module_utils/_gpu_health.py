@@ -49,9 +49,8 @@ def examine(described: dict[str, Any], bus: list[dict[str, Any]], xids: list[dic
         own = [xid for xid in assigned if xid["gpu"] == gpu["index"]]
         slot = slots.get(_gpu_bus.address(gpu["pci_address"]))
         gpus.append(dict(gpu, slot=slot, problems=list(problems(gpu, own, described["driver_version"]))))
-    return dict(
-        described, gpus=gpus, gpus_on_bus=bus, xids=assigned, problems=list(_outside(set(indices), bus, assigned))
-    )
+    found = {"gpus": gpus, "gpus_on_bus": bus, "xids": assigned}
+    return {**described, **found, "problems": list(_outside(set(indices), bus, assigned))}
 
 
 def problems(gpu: dict[str, Any], xids: list[dict[str, Any]], driver: str | None) -> Iterator[str]:

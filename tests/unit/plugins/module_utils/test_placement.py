@@ -67,14 +67,62 @@ def test_a_model_that_fits(place: Place) -> None:
 LOGGED = {
     # docs/placement.md lists them with their sources: what vLLM said that loading took, and what it had left for the KV cache, in GiB.
     # Before 0.21 it did not count CUDA graphs, as an eager engine does not.
-    "qwen2.5-7b": (models.QWEN_7B, {"gpus": [L40S], "gpu_memory_utilization": 0.95, "max_model_len": 4096, "max_num_seqs": 128}, 14.29, 26.32),
-    "qwen3.5-4b": (models.QWEN35_4B, {"gpus": [L40S], "gpu_memory_utilization": 0.5, "max_model_len": 1024, "max_num_batched_tokens": 8192, "max_num_seqs": 256}, 8.61, 11.11),
-    "qwen3-8b-l40s": (models.QWEN3_8B, {"gpus": [L40S], "gpu_memory_utilization": 0.9, "max_model_len": 4096, "enforce_eager": True}, 15.27, 24.13),
-    "qwen3-8b-awq-l40s": (models.QWEN3_8B, {"gpus": [L40S], "gpu_memory_utilization": 0.9, "max_model_len": 4096, "enforce_eager": True}, 5.71, 33.69),
-    "qwen3-0.6b-l4": (models.QWEN3_SMALL, {"gpus": [L4], "gpu_memory_utilization": 0.9, "max_model_len": 4096, "enforce_eager": True}, 1.12, 17.07),
-    "gpt-oss-20b-a100": (models.GPT_OSS_20B, {"gpus": [A100], "gpu_memory_utilization": 0.65, "max_model_len": 131072, "enforce_eager": True}, 13.72, 36.56),
-    "llama-3.1-8b": (models.LLAMA_8B, {"gpus": [H100], "gpu_memory_utilization": 0.9, "max_model_len": 8192, "enforce_eager": True, "max_num_batched_tokens": 2048, "max_num_seqs": 256}, 14.99, 54.93),
-}  # fmt: skip
+    "qwen2.5-7b": (
+        models.QWEN_7B,
+        {"gpus": [L40S], "gpu_memory_utilization": 0.95, "max_model_len": 4096, "max_num_seqs": 128},
+        14.29,
+        26.32,
+    ),
+    "qwen3.5-4b": (
+        models.QWEN35_4B,
+        {
+            "gpus": [L40S],
+            "gpu_memory_utilization": 0.5,
+            "max_model_len": 1024,
+            "max_num_batched_tokens": 8192,
+            "max_num_seqs": 256,
+        },
+        8.61,
+        11.11,
+    ),
+    "qwen3-8b-l40s": (
+        models.QWEN3_8B,
+        {"gpus": [L40S], "gpu_memory_utilization": 0.9, "max_model_len": 4096, "enforce_eager": True},
+        15.27,
+        24.13,
+    ),
+    "qwen3-8b-awq-l40s": (
+        models.QWEN3_8B,
+        {"gpus": [L40S], "gpu_memory_utilization": 0.9, "max_model_len": 4096, "enforce_eager": True},
+        5.71,
+        33.69,
+    ),
+    "qwen3-0.6b-l4": (
+        models.QWEN3_SMALL,
+        {"gpus": [L4], "gpu_memory_utilization": 0.9, "max_model_len": 4096, "enforce_eager": True},
+        1.12,
+        17.07,
+    ),
+    "gpt-oss-20b-a100": (
+        models.GPT_OSS_20B,
+        {"gpus": [A100], "gpu_memory_utilization": 0.65, "max_model_len": 131072, "enforce_eager": True},
+        13.72,
+        36.56,
+    ),
+    "llama-3.1-8b": (
+        models.LLAMA_8B,
+        {
+            "gpus": [H100],
+            "gpu_memory_utilization": 0.9,
+            "max_model_len": 8192,
+            "enforce_eager": True,
+            "max_num_batched_tokens": 2048,
+            "max_num_seqs": 256,
+        },
+        14.99,
+        54.93,
+    ),
+}
 
 
 @pytest.mark.parametrize("name", LOGGED)

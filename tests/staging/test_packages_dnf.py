@@ -277,7 +277,11 @@ def test_a_description_that_does_not_fit_is_refused(
 def test_what_the_roles_install_on_a_rocky_host_is_in_its_bundle(tmp_path: Path, vendor: Vendor) -> None:
     roles = Path(__file__).resolve().parents[2] / "roles"
     lists = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in roles.glob("*/vars/RedHat.yml")]
-    names = sorted({name for described in lists for wanted in described.values() for name in wanted})
+    of_roles = [name for data in lists for key, names in data.items() if key.endswith("_packages") for name in names]
+    (drivers,) = [data["__gpu_host_drivers"]["nvidia"] for data in lists if "__gpu_host_drivers" in data]
+    kinds = ("libraries", "services", "fabric", "nvlink5", "nvlink5_services", "tools")
+    of_drivers = [*drivers["modules"]["open"], *(name for kind in kinds for name in drivers[kind])]
+    names = sorted({*of_roles, *of_drivers})
     assert {"docker-ce", "nvidia-driver-cuda", "rsync"} <= set(names)
     source = Source(tmp_path / "rocky", vendor)
     for name in [*names, "tcpdump"]:

@@ -26,7 +26,12 @@ ENGINE: dict[str, Any] = {
     "environment": {"HF_HUB_OFFLINE": "1"},
     "forbidden_environment": ["HF_TOKEN"],
     "health": "/health",
-    "api": [{"path": "/v1/models", "methods": ["GET"]}],
+    "tasks": {
+        "generate": {
+            "api": [{"path": "/v1/completions", "methods": ["POST"]}],
+            "probe": {"path": "/v1/completions", "body": {"model": "{model}", "prompt": "Hello"}, "expects": "text"},
+        }
+    },
 }
 IMAGE = "docker.io/vllm/vllm-openai:v0.32.0"
 IMAGES = {IMAGE: {"reference": "docker.io/vllm/vllm-openai@sha256:ab"}}

@@ -21,6 +21,7 @@ from typing import Any, Iterator, Mapping, NamedTuple, Sequence
 from ansible_collections.airgap.inference.plugins.module_utils import (
     _container_seal,
     _docker,
+    _engine_log,
     _gpu,
     _http,
     _network_watch,
@@ -40,15 +41,6 @@ PROBE_TIMEOUT = 120
 STOP_TIMEOUT = 30
 # For how long an engine that tried to reach a network is watched on.
 AFTER_ATTEMPT = 20
-
-# "(EngineCore pid=25) ERROR 11-21 04:19:21 [core.py:402] " and the like, before what was really said.
-_PREFIX = re.compile(
-    r"^(?:\([\w -]+ pid=\d+\)\s)?(?:(?:ERROR|WARNING|INFO|DEBUG)\s\d\d-\d\d\s[\d:.,]+\s(?:\[[^\]]*\]\s?)?)?"
-)
-_OF_A_NETWORK = re.compile(r"https?://|name resolution|resolve host|unreachable|getaddrinfo", re.IGNORECASE)
-# What follows an exception and does not belong to its message.
-_NOT_OF_IT = ("Traceback", "During handling", "The above exception", "[")
-_EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Failure)\b(?::.*|\s*)$")
 
 
 class Case(NamedTuple):
@@ -180,24 +172,6 @@ def overlay(case: Case, stage: Stage, level: Level) -> str:
     return "\n".join(["services:", f"  {SERVICE}:", *lines, ""])
 
 
-def last_words(log: str, limit: int = 12) -> str:
-    """What an engine said when it failed: its exceptions where there are any, the first of which is the cause."""
-    pairs = [_taken_apart(line) for line in log.splitlines()]
-    lines = [text for _prefix, text in pairs]
-    said: dict[str, str] = {}
-    for at, (prefix, line) in enumerate(pairs):
-        if not _EXCEPTION.match(line) or not _follows_a_stack(lines, at):
-            continue
-        message = [line]
-        # A message of several lines goes on in the same record of the log.
-        for more_prefix, more in pairs[at + 1 : at + 6]:
-            if more_prefix != prefix or not more.strip() or _EXCEPTION.match(more) or more.startswith(_NOT_OF_IT):
-                break
-            message.append(more)
-        said.setdefault(line, "\n".join(message)[:1500])
-    return "\n".join(list(said.values())[:4]) or "\n".join(lines[-limit:]) or "(it said nothing)"
-
-
 def rehearse(case: Case, stage: Stage, level: Level) -> None:
     """Start the instance and let it do what the level says; raise with the engine's own words when it does not."""
     if os.geteuid() != 0:
@@ -237,12 +211,12 @@ def rehearse(case: Case, stage: Stage, level: Level) -> None:
         also = f" It then failed: {failure}." if failure else ""
         raise AirgapError(
             f"{about} tries to reach a network, which it will not have: {attempts}. (Nothing left this machine: its container has no "
-            f"network.){also}\n{_heard(log)}Look in its whole log, {directory}/engine.log, for what it wants: a file that the model lacks, "
+            f"network.){also}\n{_engine_log.of_a_network(log)}Look in its whole log, {directory}/engine.log, for what it wants: a file that the model lacks, "
             "an option that fetches something, or a report that an environment variable turns off."
         )
     if failure:
         raise AirgapError(
-            f"{about} fails its rehearsal at level {level.name}: {failure}. The engine's last words:\n{last_words(log)}\n"
+            f"{about} fails its rehearsal at level {level.name}: {failure}. The engine's last words:\n{_engine_log.last_words(log)}\n"
             f"Its whole log is {directory}/engine.log. Mend the model's directory or the instance's options and stage again. Where only "
             "this machine is the reason, say how far it can be tried: rehearsal of the instance, or bundle_rehearsal_level (load, none)."
         )
@@ -355,23 +329,6 @@ def _log(container: str, directory: str) -> str:
     with open(os.path.join(directory, "engine.log"), "w", encoding="utf-8") as handle:
         handle.write(log)
     return log
-
-
-def _heard(log: str) -> str:
-    """The last lines of a log that speak of a network."""
-    lines = [text.strip()[:400] for _prefix, text in map(_taken_apart, log.splitlines()) if _OF_A_NETWORK.search(text)]
-    return "The engine said:\n" + "\n".join(list(dict.fromkeys(lines))[-6:]) + "\n" if lines else ""
-
-
-def _taken_apart(line: str) -> tuple[str, str]:
-    """What the engine's logging put before, and what was said."""
-    text = _PREFIX.sub("", line.rstrip())
-    return line.rstrip()[: len(line.rstrip()) - len(text)], text
-
-
-def _follows_a_stack(lines: Sequence[str], at: int) -> bool:
-    """Whether an indented line of a stack, or the head of one, stands closely before."""
-    return any(line.startswith(("  ", "Traceback")) for line in lines[max(0, at - 3) : at])
 
 
 def _names_gpus(directory: str) -> bool:

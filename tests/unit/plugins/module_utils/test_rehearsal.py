@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.airgap.inference.plugins.module_utils import _rehearsal
+from ansible_collections.airgap.inference.plugins.module_utils import _engine_log, _rehearsal
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 
 GPU_IMAGE = "docker.io/vllm/vllm-openai:v0.32.0"
@@ -153,7 +153,7 @@ TRACEBACK = """\
 
 
 def test_last_words_are_the_exceptions_the_cause_first_and_not_the_stack() -> None:
-    words = _rehearsal.last_words(TRACEBACK)
+    words = _engine_log.last_words(TRACEBACK)
     assert words.splitlines()[0] == "ValueError: Couldn't instantiate the tokenizer from one of:"
     assert "(1) a serialization file," in words
     assert words.splitlines()[-1].startswith("RuntimeError: Engine core initialization failed.")
@@ -162,10 +162,10 @@ def test_last_words_are_the_exceptions_the_cause_first_and_not_the_stack() -> No
 
 def test_last_words_without_an_exception_are_the_last_lines() -> None:
     said = "".join(f"line {number}\n" for number in range(30)) + "error: unknown model architecture: 'x'\n"
-    words = _rehearsal.last_words(said).splitlines()
+    words = _engine_log.last_words(said).splitlines()
     assert words[-1] == "error: unknown model architecture: 'x'" and len(words) == 12
-    assert _rehearsal.last_words("") == "(it said nothing)"
+    assert _engine_log.last_words("") == "(it said nothing)"
 
 
 def test_a_line_that_only_looks_like_an_exception_is_not_one() -> None:
-    assert _rehearsal.last_words("ValueError: seen in a comment\nready\n").endswith("ready")
+    assert _engine_log.last_words("ValueError: seen in a comment\nready\n").endswith("ready")

@@ -1,0 +1,264 @@
+# Copyright (c) 2026 airgap.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Asks an engine on its Unix socket for what it is there for: a token, a vector or a ranking.
+
+The role inference puts this file on the hosts as it is, and an instance's unit runs it: C(systemctl start) ends when the engine
+answers. It therefore knows Python's own library and nothing else, and runs with Python 3.8.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import math
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from typing import Any, Callable, Mapping, NamedTuple
+
+# The first answer of a large model on a CPU takes long; an engine that hangs is asked again.
+ASK_TIMEOUT = 120.0
+# Some engines listen before they know their model; what is no answer for so long is none.
+PATIENCE = 30.0
+PROGRESS = 30.0
+_MAX_BODY = 16 * 1024 * 1024
+# What engines and relays say while nobody is there yet.
+_NOT_READY = (502, 503, 504)
+
+
+class NotYet(Exception):
+    """Nothing answers, or it says that it is not ready."""
+
+
+class WrongAnswer(Exception):
+    """Something answered, and it is not what was asked for."""
+
+
+class Probe(NamedTuple):
+    """What to ask, where, and what the answer must be."""
+
+    socket: str
+    path: str
+    body: Any
+    expects: str
+    timeout: float = 900.0
+    # A container that passes the engine's port on; it can only start in the engine's running container.
+    relay: str = ""
+
+
+def read(path: str) -> Probe:
+    """A probe as the role describes it in a file."""
+    with open(path, encoding="utf-8") as handle:
+        data = json.load(handle)
+    return Probe(**{name: data[name] for name in Probe._fields if name in data})
+
+
+def ask(probe: Probe, timeout: float = ASK_TIMEOUT) -> None:
+    """Ask once; raise when there is no answer, or not the one that is wanted. It never takes longer than the timeout."""
+    connection = _Connection(probe.socket, timeout)
+    late = threading.Event()
+
+    def cut() -> None:
+        late.set()
+        connection.cut()
+
+    watchdog = threading.Timer(timeout, cut)
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "airgap.inference"}
+        connection.request("POST", probe.path, json.dumps(probe.body).encode(), headers)
+        response = connection.getresponse()
+        body = response.read(_MAX_BODY)
+    except (OSError, http.client.HTTPException) as error:
+        if late.is_set() or isinstance(error, socket.timeout):
+            raise NotYet(f"it gave no complete answer to {probe.path} in {timeout:.0f} s") from error
+        raise NotYet(_no_answer(probe.socket, error)) from error
+    finally:
+        watchdog.cancel()
+        connection.close()
+    said = f"it answers {probe.path} with {response.status}"
+    if response.status in _NOT_READY:
+        raise NotYet(f"{said} {response.reason}: {_excerpt(body)}")
+    if response.status != 200:
+        raise WrongAnswer(f"{said} {response.reason}: {_excerpt(body)}")
+    lack = lacks(probe.expects, body)
+    if lack:
+        raise WrongAnswer(f"{said}, but {lack}: {_excerpt(body)}")
+
+
+def lacks(expects: str, body: bytes) -> str:
+    """What an answer lacks of what is expected, or nothing."""
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return "its answer is not JSON"
+    if expects not in _LACKS:
+        return f"it cannot be told what {expects!r} is; it is one of {', '.join(sorted(_LACKS))}"
+    if isinstance(answer, dict) and answer.get("error"):
+        return "its answer is an error"
+    return _LACKS[expects](answer)
+
+
+def wait(probe: Probe, main_pid: int, say: Callable[[str], None]) -> None:
+    """Ask until the answer is right; raise when the main process is gone, or when the time is."""
+    started = time.monotonic()
+    told, wrong_since, relayed = started, 0.0, not probe.relay
+    say(f"Waiting until the engine answers {probe.path}, for {probe.timeout:.0f} s at most")
+    while True:
+        reason = "" if relayed else _start_relay(probe.relay)
+        relayed = not reason
+        left = started + probe.timeout - time.monotonic()
+        try:
+            if not reason:
+                ask(probe, max(1.0, min(ASK_TIMEOUT, left)))
+                say(f"The engine answers after {time.monotonic() - started:.0f} s")
+                return
+        except NotYet as error:
+            reason, wrong_since = str(error), 0.0
+        except WrongAnswer as error:
+            reason, wrong_since = str(error), wrong_since or time.monotonic()
+        now = time.monotonic()
+        if main_pid and not _runs(main_pid):
+            raise NotYet(f"The engine ended after {now - started:.0f} s, before it answered; see what it said above")
+        if wrong_since and now - wrong_since > PATIENCE:
+            raise WrongAnswer(f"The engine runs and does not do what it is for ({now - started:.0f} s): {reason}")
+        if now - started >= probe.timeout:
+            raise NotYet(
+                f"The engine did not answer in {now - started:.0f} s (inference_start_timeout {probe.timeout:.0f}): {reason}"
+            )
+        if now - told >= PROGRESS:
+            told = now
+            say(f"Still waiting after {now - started:.0f} s: {reason}")
+        time.sleep(max(0.0, min(1.0, started + probe.timeout - now)))
+
+
+def main(argv: list[str]) -> int:
+    """For a unit's ExecStartPost: the journal has what is said, systemd the exit status."""
+    if len(argv) != 2:
+        print(f"Usage: {argv[0]} <probe.json>", file=sys.stderr)
+        return 2
+    try:
+        wait(read(argv[1]), int(os.environ.get("MAINPID") or 0), lambda text: print(text, flush=True))
+    except (NotYet, WrongAnswer) as error:
+        print(error, flush=True)
+        return 1
+    except (OSError, ValueError, TypeError) as error:
+        print(f"{argv[1]} cannot be used: {error}", flush=True)
+        return 2
+    return 0
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("engine", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+    def cut(self) -> None:
+        """End a request that another thread waits for."""
+        if self.sock is not None:
+            with contextlib.suppress(OSError):
+                self.sock.shutdown(socket.SHUT_RDWR)
+
+
+def _no_answer(path: str, error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"there is no socket {path} yet"
+    if isinstance(error, ConnectionRefusedError):
+        return f"nobody listens on {path}"
+    if isinstance(error, (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)):
+        return f"the connection to {path} was closed without an answer"
+    return f"{path}: {getattr(error, 'strerror', None) or error or type(error).__name__}"
+
+
+def _start_relay(container: str) -> str:
+    """Start it; why not, or nothing."""
+    try:
+        done = subprocess.run(
+            ["docker", "start", container],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"the relay {container} cannot be started: {error}"
+    if done.returncode == 0:
+        return ""
+    said = " ".join(done.stderr.decode("utf-8", "replace").split())
+    return f"the relay {container} cannot be started: {said[-300:]}"
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _lacks_text(answer: Any) -> str:
+    """Tokens count, not their text: one may have none."""
+    for choice in _objects(answer, "choices"):
+        message = choice.get("message")
+        parts = [choice, message if isinstance(message, dict) else {}]
+        if any(part.get(name) for part in parts for name in ("text", "content", "reasoning", "reasoning_content")):
+            return ""
+        if choice.get("finish_reason"):
+            return ""
+    # The words of Triton's generate extension and of llama.cpp's and Ollama's own interfaces.
+    if isinstance(answer, dict) and any(answer.get(name) for name in ("text_output", "content", "response")):
+        return ""
+    return "it generated nothing"
+
+
+def _lacks_embedding(answer: Any) -> str:
+    found: list[Any] = [entry.get("embedding") for entry in _objects(answer, "data")]
+    if isinstance(answer, dict) and isinstance(answer.get("embeddings"), list):
+        found.extend(answer["embeddings"])
+    if any(isinstance(vector, list) and vector and all(_is_number(value) for value in vector) for vector in found):
+        return ""
+    return "no vector of numbers is in it"
+
+
+def _lacks_ranking(answer: Any) -> str:
+    entries = _objects(answer, "results") or _objects(answer, "data")
+    scores = [entry.get("relevance_score", entry.get("score")) for entry in entries]
+    return "" if scores and all(_is_number(score) for score in scores) else "no ranking is in it"
+
+
+_LACKS: Mapping[str, Callable[[Any], str]] = {
+    "text": _lacks_text,
+    "embedding": _lacks_embedding,
+    "ranking": _lacks_ranking,
+}
+
+
+def _objects(answer: Any, name: str) -> list[dict[str, Any]]:
+    entries = answer.get(name) if isinstance(answer, dict) else None
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _excerpt(body: bytes) -> str:
+    return " ".join(body[:300].decode("utf-8", "replace").split()) or "(an empty body)"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

@@ -1,0 +1,230 @@
+# Copyright (c) 2026 airgap.inference contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The instances of a host as systemd has them, what must happen to them, and how it went."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import glob
+import os
+import re
+import shutil
+import time
+from typing import Mapping, NamedTuple, Sequence
+
+from ansible_collections.airgap.inference.plugins.module_utils import _await_answer, _engine_log, _journal
+from ansible_collections.airgap.inference.plugins.module_utils._command import Result, last_words, run
+from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
+
+_UNIT = re.compile(r"airgap-inference@([^/\s]+)\.service\Z")
+_WANTED = "/etc/systemd/system/*.wants/airgap-inference@*.service"
+_PROPERTIES = ("Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "NeedDaemonReload", "Result")
+# What systemctl may take longer than the engines themselves: containers are made, and others finish.
+_SLACK = 300
+
+
+class Unit(NamedTuple):
+    """One instance's unit, in systemd's words."""
+
+    name: str
+    loaded: bool = False
+    active: str = "inactive"
+    sub: str = "dead"
+    enabled: bool = False
+    stale: bool = False
+    result: str = ""
+
+    @property
+    def runs(self) -> bool:
+        return self.active == "active"
+
+    @property
+    def waits(self) -> bool:
+        """It failed, and pauses before it is tried again."""
+        return self.active == "activating" and self.sub.startswith("auto-restart")
+
+    def __str__(self) -> str:
+        return f"{self.active} ({self.sub}), {'enabled' if self.enabled else 'not enabled'}"
+
+
+class Decision(NamedTuple):
+    """What must happen, by names of instances."""
+
+    start: list[str]
+    restart: list[str]
+    # Somebody is starting them: only to be waited for.
+    join: list[str]
+    enable: list[str]
+    remove: list[str]
+
+    @property
+    def changes(self) -> bool:
+        return bool(self.start or self.restart or self.enable or self.remove)
+
+
+def decide(wanted: Mapping[str, bool], units: Mapping[str, Unit], remove_others: bool) -> Decision:
+    """From what is wanted (and whether its description is new) and what is there."""
+    decision = Decision([], [], [], [], [])
+    for name, changed in wanted.items():
+        unit = units.get(name, Unit(name))
+        if not unit.enabled:
+            decision.enable.append(name)
+        if unit.active in ("inactive", "failed"):
+            decision.start.append(name)
+        elif changed or unit.waits:
+            # systemd lets a start wait until the pause is over, a restart does not.
+            decision.restart.append(name)
+        elif not unit.runs:
+            decision.join.append(name)
+    if remove_others:
+        decision.remove.extend(
+            name
+            for name, unit in sorted(units.items())
+            if name not in wanted and (unit.enabled or unit.active not in ("inactive", "failed"))
+        )
+    return decision
+
+
+def units(wanted: Sequence[str]) -> dict[str, Unit]:
+    """The units of these instances and of all others on the host."""
+    if shutil.which("systemctl") is None:
+        raise AirgapError("The program systemctl is not on this host; the role inference needs systemd.")
+    listed = run(
+        [
+            "systemctl",
+            "list-units",
+            "--all",
+            "--full",
+            "--plain",
+            "--no-legend",
+            "--no-pager",
+            "airgap-inference@*.service",
+        ]
+    )
+    _require(listed, "The units of instances cannot be listed")
+    # A unit that is enabled and was never loaded stands in no list.
+    words = [*listed.stdout.decode("utf-8", "replace").split(), *map(os.path.basename, glob.glob(_WANTED))]
+    matches = [_UNIT.match(word) for word in words]
+    names = dict.fromkeys([*wanted, *(match.group(1) for match in matches if match)])
+    if not names:
+        return {}
+    shown = run(["systemctl", "show", f"--property={','.join(_PROPERTIES)}", *map(unit_name, names)])
+    _require(shown, "The units of instances cannot be asked for their state")
+    return {unit.name: unit for unit in parse(shown.stdout.decode("utf-8", "replace"))}
+
+
+def parse(shown: str) -> list[Unit]:
+    """What systemctl show says, a block a unit."""
+    found = []
+    for block in re.split(r"\n\s*\n", shown.strip()):
+        values = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        match = _UNIT.match(values.get("Id", ""))
+        if match:
+            found.append(
+                Unit(
+                    match.group(1),
+                    values.get("LoadState") == "loaded",
+                    values.get("ActiveState", "inactive"),
+                    values.get("SubState", "dead"),
+                    values.get("UnitFileState") == "enabled",
+                    values.get("NeedDaemonReload") == "yes",
+                    values.get("Result", ""),
+                )
+            )
+    return found
+
+
+def unit_name(name: str) -> str:
+    """The unit of an instance."""
+    return f"airgap-inference@{name}.service"
+
+
+class Course(NamedTuple):
+    """When the starts began, and what systemctl had to say of them."""
+
+    started: float
+    said: str
+
+
+def apply(decision: Decision, before: Mapping[str, Unit], timeout: int) -> Course:
+    """Make it so, all instances together. How it went, the units tell."""
+    touched = [*decision.start, *decision.restart, *decision.join, *decision.enable, *decision.remove]
+    new = any(not before.get(name, Unit(name)).loaded for name in touched)
+    if new or any(unit.stale for unit in before.values()):
+        _require(_systemctl("daemon-reload", None, timeout), "systemd does not read its units")
+    # All that stops has stopped before anything starts: GPUs may go from one instance to another.
+    _call("stop", [*decision.remove, *decision.restart], timeout, "The instances cannot be stopped")
+    _call("disable", decision.remove, timeout, "The instances that left the inventory cannot be disabled")
+    _call("enable", decision.enable, timeout, "The instances cannot be enabled")
+    # The pauses and counts of earlier failures are no more.
+    failed = [name for name in touched if name in before and (before[name].active == "failed" or before[name].waits)]
+    if failed:
+        _systemctl("reset-failed", failed, timeout)
+    course = Course(time.time(), "")
+    start = [*decision.start, *decision.restart, *decision.join]
+    return course._replace(said=last_words(_systemctl("start", start, timeout), 4)) if start else course
+
+
+def failures(names: Sequence[str], after: Mapping[str, Unit], course: Course, lines: int) -> dict[str, str]:
+    """Why instances that were started do not run."""
+    found = {}
+    for name in names:
+        unit = after.get(name, Unit(name))
+        if unit.runs:
+            continue
+        log = _journal.first_attempt(unit_name(name), course.started)
+        found[name] = (
+            f"The instance {name} did not start: its unit is {unit.active} ({unit.sub}, result {unit.result or 'unknown'})."
+            + (_told(name, log, lines) if log else f" systemctl says: {course.said}")
+        )
+    return found
+
+
+def silences(names: Sequence[str], directory: str, timeout: int, lines: int) -> dict[str, str]:
+    """Why instances that run do not answer; all are asked at the same time."""
+    with concurrent.futures.ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
+        reasons = dict(zip(names, pool.map(lambda name: _ask(name, directory, timeout), names)))
+    return {
+        name: f"The instance {name} runs and does not do what it is for: {reason}."
+        f"{_told(name, _journal.last_lines(unit_name(name), lines), lines)}"
+        for name, reason in reasons.items()
+        if reason
+    }
+
+
+def _ask(name: str, directory: str, timeout: int) -> str:
+    path = os.path.join(directory, name, "probe.json")
+    try:
+        _await_answer.ask(_await_answer.read(path), min(float(timeout), _await_answer.ASK_TIMEOUT))
+    except (_await_answer.NotYet, _await_answer.WrongAnswer) as error:
+        return str(error)
+    except (OSError, ValueError, TypeError) as error:
+        return f"{path} does not say what to ask it ({error})"
+    return ""
+
+
+def _told(name: str, log: str, lines: int) -> str:
+    """The engine's own words: the errors that stand in them first, since the end may be of other things."""
+    said = log.splitlines()
+    errors = _engine_log.errors(log)
+    cause = f" The errors that it gave:\n{errors}" if errors else ""
+    tail = f"\nIts last lines in the journal:\n{chr(10).join(said[-lines:])}" if lines and said else ""
+    return f"{cause}{tail}\nAll of it: journalctl -u {unit_name(name)}"
+
+
+def _call(verb: str, names: Sequence[str], timeout: int, doing: str) -> None:
+    if names:
+        _require(_systemctl(verb, names, timeout), doing)
+
+
+def _systemctl(verb: str, names: Sequence[str] | None, timeout: int) -> Result:
+    """One call for all: their jobs run at the same time. How long a stop takes is for the units to say."""
+    return run(["timeout", str(timeout + _SLACK), "systemctl", "--no-pager", verb, *map(unit_name, names or [])])
+
+
+def _require(result: Result, doing: str) -> None:
+    if result.rc == 124:
+        raise AirgapError(f"{doing}: systemctl did not end in time. Look at systemctl list-jobs on the host.")
+    if result.rc != 0:
+        raise AirgapError(f"{doing}: systemctl failed ({result.rc}): {last_words(result)}")

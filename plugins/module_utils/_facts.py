@@ -50,7 +50,14 @@ def contents(images: list[dict[str, Any]], models: list[dict[str, Any]]) -> dict
             item["name"]: {"reference": f"{item['repository']}@{item['digest']}", "digest": item["digest"]}
             for item in images
         },
-        "models": {item["name"]: {name: item[name] for name in ("revision", "digest", "size")} for item in models},
+        "models": {
+            item["name"]: {
+                **{name: item[name] for name in ("revision", "digest", "size")},
+                # Which file an engine is given that takes a file.
+                "gguf": [str(path) for path in item.get("gguf") or []],
+            }
+            for item in models
+        },
     }
 
 

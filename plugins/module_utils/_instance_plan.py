@@ -11,6 +11,7 @@ from ansible_collections.airgap.inference.plugins.module_utils import (
     _instance_expand,
     _instance_files,
     _instance_options,
+    _instance_presets,
     _instance_words,
 )
 from ansible_collections.airgap.inference.plugins.module_utils._instance_types import Engine, Instance, task, task_data
@@ -22,12 +23,13 @@ def plan(
     images: Mapping[str, Any],
     models: Mapping[str, Any],
     registry: str = "",
-    generation: str = "",
+    expected: Any = None,
 ) -> list[dict[str, Any]]:
-    """One entry an instance, and one a replica. Call it after refusals() found none."""
+    """One entry an instance, and one a replica. Call it after refusals() found none. expected: gpu_host_expected."""
     known = {str(engine["name"]): engine for engine in engines}
     expanded = _instance_expand.expand(instances)
     gpus = _instance_expand.assign_gpus(expanded)
+    generation = _instance_presets.generation(expected)
     return [
         _entry(instance, known[str(instance["engine"])], indices, images, models, registry, generation)
         for instance, indices in zip(expanded, gpus)
@@ -137,13 +139,13 @@ def image_reference(image: str, images: Mapping[str, Any], registry: str = "") -
 def _mounts(instance: Instance, engine: Engine, models: Mapping[str, Any]) -> list[dict[str, str]]:
     """Each model that the container sees, read-only, with the directory where it sees it."""
     container = engine["container"]
-    wanted = [(instance.get("model"), container.get("model_directory"))]
+    wanted = [(str(instance["model"]), container.get("model_directory"))]
     if instance.get("draft_model"):
-        wanted.append((instance["draft_model"], container.get("draft_directory")))
+        wanted.append((str(instance["draft_model"]), container.get("draft_directory")))
     for entry in _instance_expand.adapters(instance):
-        wanted.append((entry["model"], f"{container['adapters_directory']}/{entry['name']}"))
+        wanted.append((str(entry["model"]), f"{container['adapters_directory']}/{entry['name']}"))
     return [
-        {"model": str(model), "revision": str(models[model]["revision"]), "target": str(target)}
+        {"model": model, "revision": str(models[model]["revision"]), "target": str(target)}
         for model, target in wanted
         if target
     ]

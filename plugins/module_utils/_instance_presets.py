@@ -5,12 +5,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Mapping
 
+from ansible_collections.airgap.inference.plugins.module_utils import _compute_capability, _gpu_catalogue
 from ansible_collections.airgap.inference.plugins.module_utils._instance_types import Engine, Instance
 
-PRESETS = ("throughput", "latency")
 ANY, CPU = "any", "cpu"
+# NVIDIA, "CUDA GPU Compute Capability" (https://developer.nvidia.com/cuda-gpus): the first of each generation, newest first.
+_GENERATIONS = (
+    ((10, 0), "blackwell"),
+    ((9, 0), "hopper"),
+    ((8, 9), "ada"),
+    ((8, 0), "ampere"),
+    ((7, 5), "turing"),
+    ((7, 0), "volta"),
+)
+
+
+def generation(expected: Any) -> str:
+    """The generation of a host's GPUs as gpu_host_expected states them; nothing where it does not tell."""
+    if not isinstance(expected, Mapping) or not expected:
+        return ""
+    capability = _compute_capability.read(_gpu_catalogue.stated(dict(expected))["compute_capability"])
+    return next((name for least, name in _GENERATIONS if capability and capability >= least), "")
 
 
 def options(instance: Instance, engine: Engine, generation: str = "") -> dict[str, Any]:

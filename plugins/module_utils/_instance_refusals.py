@@ -36,29 +36,43 @@ def refusals(
     engines: Sequence[Engine],
     images: Mapping[str, Any],
     models: Mapping[str, Any],
-    generation: str = "",
+    expected: Any = None,
 ) -> list[str]:
-    """Every reason, each with the instance that it is about."""
-    listed = [str(engine["name"]) for engine in engines]
+    """Every reason, each with the instance that it is about. expected: gpu_host_expected."""
     known = {str(engine["name"]): engine for engine in engines}
-    reasons = [
+    generation = _instance_presets.generation(expected)
+    reasons = of_engines(engines)
+    for position, instance in enumerate(instances):
+        where = called(instance, position)
+        told = of_instance(instance, known, images, models, generation)
+        reasons.extend(f"{where}: {reason}" for reason in told)
+    together = _instance_routes.refusals(instances, known)
+    return [*reasons, *(f"{called(instances[position], position)}: {reason}" for position, reason in together)]
+
+
+def called(instance: Instance, position: int) -> str:
+    """How a message calls an instance, which may lack a name."""
+    name = str(instance.get("name", ""))
+    return f"instance {name}" if name else f"instance number {position + 1}"
+
+
+def of_engines(engines: Sequence[Engine]) -> list[str]:
+    """What is wrong with the engines' data together: a site may bring its own."""
+    listed = [str(engine["name"]) for engine in engines]
+    return [
         f"engine {name}: two files of engines' data have this name; each engine needs its own."
         for name in sorted({name for name in listed if listed.count(name) > 1})
     ]
-    for position, instance in enumerate(instances):
-        name = str(instance.get("name", ""))
-        where = f"instance {name}" if name else f"instance number {position + 1}"
-        reasons.extend(f"{where}: {reason}" for reason in _of_one(instance, known, images, models, generation))
-    return [*reasons, *_instance_routes.refusals(instances, known)]
 
 
-def _of_one(
+def of_instance(
     instance: Instance,
     engines: Mapping[str, Engine],
     images: Mapping[str, Any],
     models: Mapping[str, Any],
-    generation: str,
+    generation: str = "",
 ) -> Iterator[str]:
+    """Why one instance cannot run, whatever stands beside it."""
     yield from _name(instance)
     engine = engines.get(str(instance.get("engine")))
     if engine is None:
@@ -118,7 +132,7 @@ def _preset(instance: Instance, engine: Engine, generation: str) -> Iterator[str
     if _instance_presets.ANY not in there and mine not in there:
         yield (
             f"preset is {preset!r}, which {engine['name']} has for {names(there)}, and the instance computes on "
-            f"{mine or 'GPUs of a generation that is not known'}. Leave it out, or state options."
+            f"{mine or 'GPUs of a generation that gpu_host_expected does not tell'}. Leave it out, or state options."
         )
 
 

@@ -16,33 +16,35 @@ from ansible_collections.airgap.inference.plugins.module_utils._instance_types i
 )
 
 
-def refusals(instances: Sequence[Instance], engines: Mapping[str, Engine]) -> Iterator[str]:
-    """Why these instances cannot stand beside each other."""
+def refusals(instances: Sequence[Instance], engines: Mapping[str, Engine]) -> Iterator[tuple[int, str]]:
+    """Why these instances cannot stand beside each other, each reason with the position of the instance that is told it."""
     expanded = _instance_expand.expand(instances)
     yield from _names(expanded)
     yield from _served(expanded, engines)
 
 
-def _names(expanded: Sequence[Instance]) -> Iterator[str]:
+def _names(expanded: Sequence[Instance]) -> Iterator[tuple[int, str]]:
     """A name is a unit, a directory and a container; so is that of each replica."""
-    owners: dict[str, Any] = {}
-    bases: dict[str, Any] = {}
+    bases: dict[str, int] = {}
+    owners: dict[str, int] = {}
+    told = set()
     for instance in expanded:
-        name, base, position = str(instance["name"]), str(instance["base"]), instance["position"]
-        if not base:
+        name, base, position = str(instance["name"]), str(instance["base"]), int(instance["position"])
+        if not base or position in told:
             continue
         if bases.setdefault(base, position) != position:
-            if owners.setdefault(base, position) is not None:
-                owners[base] = None
-                yield f"instance {base}: the name stands twice; give each instance of a host its own."
-        elif owners.setdefault(name, position) not in (None, position):
+            told.add(position)
+            yield position, f"the name {base} stands twice; give each instance of a host its own."
+        elif owners.setdefault(name, position) != position:
+            told.add(position)
             yield (
-                f"instance {base}: {name} is the name of another instance as well, since replicas are numbered; "
-                "give one of them another name."
+                position,
+                f"{name} is the name of another instance as well, since replicas are numbered; "
+                "give one of the two another name.",
             )
 
 
-def _served(expanded: Sequence[Instance], engines: Mapping[str, Engine]) -> Iterator[str]:
+def _served(expanded: Sequence[Instance], engines: Mapping[str, Engine]) -> Iterator[tuple[int, str]]:
     """One name means one thing to clients, and can be asked the same wherever it is served."""
     firsts: dict[str, tuple[Instance, tuple[str, ...], Any]] = {}
     told = set()
@@ -55,16 +57,18 @@ def _served(expanded: Sequence[Instance], engines: Mapping[str, Engine]) -> Iter
             if meaning != meant:
                 told.add((first["position"], instance["position"], name))
                 yield (
-                    f"instance {instance['base']}: clients ask for {_shown(meaning)} as {name}, and that is "
-                    f"{_shown(meant)} of the instance {first['base']}; a name means one model. Give the adapter another name."
+                    instance["position"],
+                    f"clients would ask for {_shown(meaning)} as {name}, and that is {_shown(meant)} in the instance "
+                    f"{first['base']}; a name means one model. Give the adapter another name.",
                 )
             elif api is not None and first_api is not None and api != first_api:
                 told.add((first["position"], instance["position"], name))
                 yield (
-                    f"instance {instance['base']}: it serves {name} for {task(instance)} with {instance.get('engine')}, and the "
-                    f"instance {first['base']} does for {task(first)} with {first.get('engine')}; requests for one name are "
-                    "balanced over all that serve it, so these must take the same requests. List the model in airgap_models "
-                    "under a second name, and let one of the instances have that."
+                    instance["position"],
+                    f"it serves {name} for {task(instance)} with {instance.get('engine')}, and the instance {first['base']} "
+                    f"does for {task(first)} with {first.get('engine')}; requests for a name are balanced over all that serve it, "
+                    "so these must take the same requests. List the model in airgap_models under a second name as well, "
+                    "and let one of the instances have that.",
                 )
 
 

@@ -60,7 +60,7 @@ images:
   returned: success
   type: dict
 models:
-  description: The models by name, each with its C(revision), C(digest) and C(size).
+  description: The models by name, each with its C(revision), C(digest), C(size) and the paths of its C(gguf) files.
   returned: success
   type: dict
 packages:

@@ -28,7 +28,7 @@ def test_a_depot_by_names(tmp_path: Path) -> None:
             "cuda": {},
         }
     }
-    assert facts["models"]["tiny"] == {"revision": "0123456789abcdef", "digest": "b" * 64, "size": 3}
+    assert facts["models"]["tiny"] == {"revision": "0123456789abcdef", "digest": "b" * 64, "size": 3, "gguf": []}
     assert facts["repositories"]["Debian-trixie-amd64"] == {
         "path": "packages/debian-trixie",
         "suite": "airgap",
@@ -40,3 +40,8 @@ def test_a_depot_by_names(tmp_path: Path) -> None:
 def test_an_empty_depot_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(AirgapError, match=r"Run the playbook airgap\.inference\.import first"):
         _facts.read(str(tmp_path))
+
+
+def test_the_files_that_are_whole_models_are_told() -> None:
+    model = {"name": "q", "revision": "r", "digest": "d", "size": 1, "files": 2, "gguf": ["q4.gguf"]}
+    assert _facts.contents([], [model])["models"]["q"]["gguf"] == ["q4.gguf"]

@@ -24,7 +24,7 @@ ENGINE: dict[str, Any] = {
     "environment": {},
     "forbidden_environment": ["HF_TOKEN"],
     "health": "/health",
-    "api": [],
+    "tasks": {"generate": {"api": [], "probe": {"path": "/v1/completions", "body": {}, "expects": "text"}}},
 }
 CHAT: dict[str, Any] = {
     "name": "chat",

@@ -44,7 +44,10 @@ def unknown_options(instance: Instance, engine: Engine) -> Iterator[str]:
     if version and version != str(flags.get("version", "")).lstrip("vb"):
         return
     known = {underscored(str(name).lstrip("-")) for name in listed}
-    for option in own_options(instance):
+    for option, value in own_options(instance).items():
+        if value is None:
+            # It takes back what the engine's data or a preset state.
+            continue
         # vLLM takes a part of a mapping as option.part.
         name = option.partition(".")[0]
         positive = name[3:] if engine.get("negated_options") and name.startswith("no_") else name

@@ -73,6 +73,10 @@ def test_options_as_the_engine_takes_them(option: str) -> None:
     assert unknown({option: 1}) == []
 
 
+def test_an_option_that_is_taken_back_is_not_told_to_the_engine() -> None:
+    assert unknown({"xyz": None}) == []
+
+
 def test_a_switch_without_a_negated_form_has_none() -> None:
     assert unknown({"no_enable_prefix_caching": True}, negated_options=False)
 

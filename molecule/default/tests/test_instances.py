@@ -130,8 +130,7 @@ def test_one_replica_dies_and_no_client_sees_it(gpu_host: Host, seat: Seat) -> N
     assert inspect(gpu_host, "airgap-small-1")["State"]["Pid"] != before
 
 
-def test_a_dead_relay_is_a_dead_instance(gpu_host: Host) -> None:
-    """Whichever of the two ends, the instance starts again as a whole."""
+def test_a_relay_that_dies_comes_back(gpu_host: Host) -> None:
     relay = next(name for name, of in containers(gpu_host).items() if of == "embed" and name != "airgap-embed")
     gpu_host.check_output(f"kill -9 {inspect(gpu_host, relay)['State']['Pid']}")
     deadline = time.monotonic() + 120

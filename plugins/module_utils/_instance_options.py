@@ -117,9 +117,11 @@ def option_arguments(option: str, value: Any, negated: bool = True, style: str =
 
 
 def drain(instance: Instance, engine: Engine) -> int:
-    """How many seconds a stop lets running requests finish."""
+    """How many seconds a stop lets running requests finish: what the engine is told, or what its data allow it."""
     option = engine.get("drain_option")
-    return int(options(instance, engine).get(underscored(str(option)), 0)) if option else 0
+    if option:
+        return int(options(instance, engine).get(underscored(str(option))) or 0)
+    return int(engine.get("drain_seconds") or 0)
 
 
 def _of_data(stated: Any, values: Mapping[str, Any]) -> dict[str, Any]:

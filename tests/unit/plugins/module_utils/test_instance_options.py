@@ -105,3 +105,10 @@ def test_mappings_of_the_engine_itself_are_replaced_as_a_whole() -> None:
 
 def test_what_a_person_writes_stays_as_it_is() -> None:
     assert _instance_options.options({**CHAT, "options": {"title": "{model}"}}, ENGINE)["title"] == "{model}"
+
+
+def test_how_long_a_stop_may_take() -> None:
+    assert _instance_options.drain(CHAT, ENGINE) == 60
+    assert _instance_options.drain({**CHAT, "options": {"shutdown_timeout": None}}, ENGINE) == 0
+    assert _instance_options.drain(CHAT, FILE_ENGINE) == 0
+    assert _instance_options.drain(CHAT, {**FILE_ENGINE, "drain_seconds": 30}) == 30

@@ -9,6 +9,8 @@ from typing import Any, Mapping, Sequence
 
 from ansible_collections.airgap.inference.plugins.module_utils._instance_types import Instance
 
+MOST_REPLICAS = 64
+
 
 def expand(instances: Sequence[Instance]) -> list[dict[str, Any]]:
     """Replicas become instances of their own.
@@ -26,9 +28,9 @@ def expand(instances: Sequence[Instance]) -> list[dict[str, Any]]:
 
 
 def replicas(instance: Instance) -> int:
-    """How often an instance runs on a host; what is no number is refused elsewhere, and is one here."""
+    """How often an instance runs on a host; what is no such number is refused elsewhere, and is one here."""
     count = instance.get("replicas", 1)
-    return count if isinstance(count, int) and not isinstance(count, bool) and count > 0 else 1
+    return count if isinstance(count, int) and not isinstance(count, bool) and 0 < count <= MOST_REPLICAS else 1
 
 
 def assign_gpus(instances: Sequence[Instance]) -> list[list[int]]:

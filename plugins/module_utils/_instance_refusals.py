@@ -16,6 +16,7 @@ from ansible_collections.airgap.inference.plugins.module_utils import (
     _instance_presets,
     _instance_routes,
 )
+from ansible_collections.airgap.inference.plugins.module_utils._instance_expand import MOST_REPLICAS
 from ansible_collections.airgap.inference.plugins.module_utils._instance_types import (
     Engine,
     Instance,
@@ -28,7 +29,6 @@ from ansible_collections.airgap.inference.plugins.module_utils._instance_types i
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?\Z")
 # How far an instance is rehearsed before its bundle is sealed; auto is as far as the staging machine can.
 REHEARSALS = ("auto", "generate", "load", "none")
-MOST_REPLICAS = 64
 
 
 def refusals(

@@ -24,7 +24,7 @@ def test_replicas_have_names_of_their_own_and_one_has_not() -> None:
     assert not any("replicas" in item for item in expanded)
 
 
-@pytest.mark.parametrize("count", [0, -1, "2", True, None, 1.5])
+@pytest.mark.parametrize("count", [0, -1, 10**9, "2", True, None, 1.5])
 def test_what_is_no_number_of_replicas_is_one(count: Any) -> None:
     assert [item["name"] for item in _instance_expand.expand([{**CHAT, "replicas": count}])] == ["chat"]
 

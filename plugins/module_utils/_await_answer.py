@@ -75,6 +75,9 @@ def ask(probe: Probe, timeout: float = ASK_TIMEOUT) -> None:
         connection.request("POST", probe.path, json.dumps(probe.body).encode(), headers)
         response = connection.getresponse()
         body = response.read(_MAX_BODY)
+        # It keeps silent about a body that ends too early.
+        if late.is_set() or response.length:
+            raise ConnectionResetError
     except (OSError, http.client.HTTPException) as error:
         if late.is_set() or isinstance(error, socket.timeout):
             raise NotYet(f"it gave no complete answer to {probe.path} in {timeout:.0f} s") from error

@@ -19,7 +19,12 @@ from ansible_collections.airgap.inference.plugins.module_utils._errors import Ai
 
 _UNIT = re.compile(r"airgap-inference@([^/\s]+)\.service\Z")
 _WANTED = "/etc/systemd/system/*.wants/airgap-inference@*.service"
-_PROPERTIES = ("Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "NeedDaemonReload", "Result")
+_PROPERTIES = (
+    *("Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "NeedDaemonReload", "Result"),
+    *("FragmentPath", "ExecMainStartTimestampMonotonic"),
+)
+# What a running engine was started from. How long it may take to start or stop is none of it.
+_DESCRIPTIONS = ("compose.yml", "relay.conf")
 # What systemctl may take longer than the engines themselves: containers are made, and others finish.
 _SLACK = 300
 
@@ -34,6 +39,9 @@ class Unit(NamedTuple):
     enabled: bool = False
     stale: bool = False
     result: str = ""
+    fragment: str = ""
+    # Microseconds of the monotonic clock; 0 where it never was.
+    started: int = 0
 
     @property
     def runs(self) -> bool:
@@ -86,6 +94,17 @@ def decide(wanted: Mapping[str, bool], units: Mapping[str, Unit], remove_others:
     return decision
 
 
+def outdated(unit: Unit, directory: str) -> bool:
+    """Whether it was described anew since it started: an earlier run may have ended between the two."""
+    if not unit.started:
+        return False
+    now = time.time()
+    started = now - (time.clock_gettime(time.CLOCK_MONOTONIC) - unit.started / 1e6)
+    paths = [unit.fragment, *(os.path.join(directory, unit.name, name) for name in _DESCRIPTIONS)]
+    # A file of the future is a clock that was set back.
+    return any(started < os.stat(path).st_mtime <= now for path in paths if path and os.path.exists(path))
+
+
 def units(wanted: Sequence[str]) -> dict[str, Unit]:
     """The units of these instances and of all others on the host."""
     if shutil.which("systemctl") is None:
@@ -130,6 +149,8 @@ def parse(shown: str) -> list[Unit]:
                     values.get("UnitFileState") == "enabled",
                     values.get("NeedDaemonReload") == "yes",
                     values.get("Result", ""),
+                    values.get("FragmentPath", ""),
+                    int(values.get("ExecMainStartTimestampMonotonic") or 0),
                 )
             )
     return found

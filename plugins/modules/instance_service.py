@@ -44,7 +44,9 @@ options:
         type: str
         required: true
       changed:
-        description: Whether its description is newer than what runs, so that it must be restarted.
+        description:
+          - Whether its description is new, so that it must be restarted.
+          - It is restarted as well where C(compose.yml), C(relay.conf) or the unit's file is younger than its start.
         type: bool
         default: false
   directory:
@@ -121,6 +123,9 @@ def converge(module: AnsibleModule) -> dict[str, Any]:
     given = module.params
     wanted = {entry["name"]: entry["changed"] for entry in given["instances"]}
     before = _instance_service.units(list(wanted))
+    for name, unit in before.items():
+        if name in wanted and _instance_service.outdated(unit, given["directory"]):
+            wanted[name] = True
     decision = _instance_service.decide(wanted, before, given["remove_others"])
     result = {
         "changed": decision.changes,

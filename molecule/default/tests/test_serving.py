@@ -107,10 +107,12 @@ def test_instances_have_no_paths_of_their_own(seat: Seat) -> None:
 
 
 def test_a_rate_bites(seat: Seat) -> None:
-    answers = [seat.get("/v1/models", "trial") for _request in range(2)]
-    assert answers[-1].status_code == 429
-    assert int(answers[-1].headers["Retry-After"]) > 0
-    assert answers[-1].json()["error"]["code"] == "rate_limit_exceeded"
+    """One in a second, and three more at once."""
+    answers = [seat.get("/v1/models", "trial") for _request in range(8)]
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert refused, [answer.status_code for answer in answers]
+    assert int(refused[-1].headers["Retry-After"]) > 0
+    assert refused[-1].json()["error"]["code"] == "rate_limit_exceeded"
 
 
 def test_concurrency_bites(seat: Seat) -> None:

@@ -24,6 +24,8 @@ class Seal(NamedTuple):
     seccomp_mode: int
     root_read_only: bool
     network_mode: str
+    # Which network namespace it is in, as the kernel names it; empty where that cannot be read.
+    network_namespace: str = ""
 
 
 def read(container: Mapping[str, Any], proc: str = "/proc") -> Seal:
@@ -45,19 +47,22 @@ def read(container: Mapping[str, Any], proc: str = "/proc") -> Seal:
         seccomp_mode=int(status.get("Seccomp", "0")),
         root_read_only=_root_read_only(_text(base + "/mountinfo")),
         network_mode=str(container["HostConfig"]["NetworkMode"]),
+        network_namespace=_link(base + "/ns/net"),
     )
 
 
-def breaches(seal: Seal) -> list[str]:
-    """Every way in which the container is not sealed."""
+def breaches(seal: Seal, may_be_root: bool = False, engine: Seal | None = None) -> list[str]:
+    """Every way in which the container is not sealed; a relay must be in the network namespace of its engine."""
     found = []
     if seal.interfaces != ["lo"]:
         found.append(f"its interfaces are {', '.join(seal.interfaces)}, not lo alone")
     if seal.routes:
         found.append(f"it has {seal.routes} routes")
-    if seal.network_mode != "none":
+    if engine is None and seal.network_mode != "none":
         found.append(f"its network mode is {seal.network_mode}, not none")
-    if 0 in seal.user_ids:
+    if engine is not None and (not seal.network_namespace or seal.network_namespace != engine.network_namespace):
+        found.append("its network is not its engine's")
+    if 0 in seal.user_ids and not may_be_root:
         found.append("it runs as root")
     if seal.effective_capabilities:
         found.append(f"it holds capabilities {seal.effective_capabilities:#x}")
@@ -87,6 +92,13 @@ def _text(path: str) -> str:
         raise AirgapError(f"{path} is not there; the container has just stopped.") from error
     except OSError as error:
         raise AirgapError(f"{path} could not be read: {error.strerror}; this needs root on the host.") from error
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
 
 
 def _status(text: str) -> dict[str, str]:

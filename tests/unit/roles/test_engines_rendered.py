@@ -263,6 +263,16 @@ def test_its_container_is_sealed(name: str, tmp_path: Any) -> None:
     assert not {entry.partition(":")[0] for entry in service["tmpfs"]} & set(mounts)
 
 
+def test_the_page_says_of_each_engine_how_far_it_was_shown() -> None:
+    lines = (REPOSITORY / "docs/engines.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| `")]
+    said = {row[0].strip("`"): (row[2], row[3].rpartition(" ")[2], row[4]) for row in rows}
+    assert said == {
+        engine["name"]: (engine["tested"], str(engine.get("port", "socket")), ", ".join(engine["tasks"]))
+        for engine in ENGINES
+    }
+
+
 def test_an_older_tensorrt_llm_is_not_told_its_models_name() -> None:
     assert "--served_model_name" not in planned("tensorrt-llm", options={"served_model_name": None})["command"]
 

@@ -160,7 +160,7 @@ def test_a_stop_lets_a_stream_finish(gpu_host: Host, seat: Seat) -> None:
         stopping = pool.submit(gpu_host.run, f"systemctl stop {unit('chat')}")
         chunks.extend(stream)
         assert stopping.result().rc == 0
-    assert chunks[-1].choices[0].finish_reason == "length"
+    assert "length" in [choice.finish_reason for chunk in chunks for choice in chunk.choices]
     assert "chat" not in containers(gpu_host).values()
     with pytest.raises(openai.APIStatusError) as refused:
         seat.client().completions.create(model="tiny", prompt="hi", max_tokens=1)

@@ -16,6 +16,7 @@ description:
     laid over the first.
   - An instance that fails is told with its engine's own last words. So is one that tries to reach a network, although it cannot.
     The kernel counts connections for which it finds no route, and names that it asks for are written down.
+  - Of replicas one is tried.
   - What has been tried with the same image, model, project and level is not tried again.
   - Images are loaded into Docker under names of this machine's cache directory, and go again once all instances have passed.
 options:
@@ -32,6 +33,14 @@ options:
     description: The Compose project of each, by its name.
     type: dict
     required: true
+  relays:
+    description: The relay's configuration of each instance that has one, by its name.
+    type: dict
+    default: {}
+  relay_image:
+    description: The image of relays, as the bundle names it.
+    type: str
+    default: ""
   images:
     description: The bundle's images by name, each with its C(digest).
     type: dict
@@ -129,6 +138,8 @@ ARGUMENTS: dict[str, Any] = {
     "path": {"type": "path", "required": True},
     "plan": {"type": "list", "elements": "dict", "required": True},
     "projects": {"type": "dict", "required": True},
+    "relays": {"type": "dict", "default": {}},
+    "relay_image": {"type": "str", "default": ""},
     "images": {"type": "dict", "required": True},
     "models": {"type": "dict", "required": True},
     "level": {"type": "str", "choices": ["auto", "generate", "load", "none"], "default": "auto"},
@@ -171,7 +182,9 @@ def rehearse(module: AnsibleModule) -> dict[str, Any]:
         params["path"], params["cache"], params["compose_command"], params["level"], params["timeout"]
     )
     memory = Memory(params["cache"])
-    cases = [_case(item, params) for item in params["plan"]]
+    # Replicas differ by their names and GPUs only.
+    firsts = {str(item["base"]): item for item in reversed(params["plan"])}
+    cases = [_case(item, params) for item in params["plan"] if item is firsts[str(item["base"])]]
     levels = {case.name: _level(case, stage) for case in cases}
     due = [
         case
@@ -189,10 +202,11 @@ def rehearse(module: AnsibleModule) -> dict[str, Any]:
                 failures.append((case, str(error)))
         if not params["keep_images"]:
             kept = {stage.tag(case.digest) for case, _said in failures}
+            kept |= {stage.tag(case.relay.digest) for case, _said in failures if case.relay is not None}
             _rehearsal_image.remove(stage.repository, kept)
     if failures:
         raise AirgapError("\n\n".join(said for _case, said in failures))
-    names = [case.name for case in due]
+    names = [case.base for case in due]
     return {
         "changed": bool(due),
         "artifacts": [_artifact(case, levels[case.name]) for case in cases],
@@ -203,15 +217,19 @@ def rehearse(module: AnsibleModule) -> dict[str, Any]:
 
 
 def _case(item: dict[str, Any], params: dict[str, Any]) -> _rehearsal.Case:
-    image, model = str(item["image_name"]), item["model"]["name"]
+    image, relay = str(item["image_name"]), None
+    if item["name"] in params["relays"]:
+        beside = params["relay_image"]
+        relay = _rehearsal.Relay(beside, _digest(params["images"], beside), params["relays"][item["name"]])
+    models = {model["name"]: _digest(params["models"], model["name"]) for model in item["models"]}
     return _rehearsal.Case(
-        item,
-        params["projects"][item["name"]],
-        image,
-        # In check mode they may still have to be collected.
-        str(params["images"].get(image, {}).get("digest", "")),
-        str(params["models"].get(model, {}).get("digest", "")),
+        item, params["projects"][item["name"]], image, _digest(params["images"], image), models, relay
     )
+
+
+def _digest(artifacts: dict[str, Any], name: str) -> str:
+    """In check mode they may still have to be collected."""
+    return str(artifacts.get(name, {}).get("digest", ""))
 
 
 def _level(case: _rehearsal.Case, stage: _rehearsal.Stage) -> _rehearsal.Level:
@@ -224,6 +242,11 @@ def _try(case: _rehearsal.Case, stage: _rehearsal.Stage, level: _rehearsal.Level
     with Progress(f"rehearsal of {case.name}") as progress:
         progress.at("its image is loaded into Docker")
         _rehearsal_image.load(os.path.join(stage.bundle, "images"), case.image, case.digest, stage.tag(case.digest))
+        if case.relay is not None:
+            relay = case.relay
+            _rehearsal_image.load(
+                os.path.join(stage.bundle, "images"), relay.image, relay.digest, stage.tag(relay.digest)
+            )
         progress.at("its engine starts, without a network")
         _rehearsal.rehearse(case, stage, level)
 
@@ -231,7 +254,7 @@ def _try(case: _rehearsal.Case, stage: _rehearsal.Stage, level: _rehearsal.Level
 def _artifact(case: _rehearsal.Case, level: _rehearsal.Level) -> dict[str, str]:
     return {
         "kind": "instance",
-        "name": case.name,
+        "name": case.base,
         "level": level.name,
         "engine": str(case.plan["engine"]),
         "image": case.image,
@@ -246,8 +269,8 @@ def _summary(cases: list[_rehearsal.Case], levels: dict[str, _rehearsal.Level], 
     said = []
     for case in cases:
         level = levels[case.name]
-        before = "" if case.name in tried or level.name == "none" else ", tried before"
-        said.append(f"{case.name} ({level.name}{': ' + level.reason if level.reason else ''}{before})")
+        before = "" if case.base in tried or level.name == "none" else ", tried before"
+        said.append(f"{case.base} ({level.name}{': ' + level.reason if level.reason else ''}{before})")
     return f"Instances rehearsed without a network: {', '.join(said)}"
 
 

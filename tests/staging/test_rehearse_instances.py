@@ -84,6 +84,12 @@ def test_an_instance_that_generates_passes_once(room: Room) -> None:
     assert changed.result["rehearsed"] == ["once"]
 
 
+def test_of_replicas_one_is_tried(room: Room) -> None:
+    run = rehearse(room, stand_in("many", replicas=3, options={"depth": 4}))
+    assert run.status == 0, run.output
+    assert run.result["rehearsed"] == ["many"] == [artifact["name"] for artifact in run.result["artifacts"]]
+
+
 def test_one_that_reports_elsewhere_is_refused_although_it_generates(room: Room) -> None:
     run = rehearse(room, stand_in("talks", "report"))
     assert run.status != 0

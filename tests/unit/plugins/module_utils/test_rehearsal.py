@@ -32,6 +32,8 @@ def plan(gpus: int = 2, own: str = "auto", can_load: bool = True) -> dict[str, A
         "engine": "vllm",
         "gpus": list(range(4, 4 + gpus)),
         "model": {"name": "tiny", "revision": "0123"},
+        "mounts": [{"model": "tiny", "revision": "0123", "target": "/model"}],
+        "probe": {"path": "/v1/completions", "body": {}, "expects": "text"},
         "container": {"model_directory": "/model", "socket_directory": "/run/engine", "cache_directory": "/cache"},
         "rehearsal": {"level": own, "cpu_images": ["*/vllm-openai-cpu"], "load": LOAD if can_load else None},
     }
@@ -78,7 +80,7 @@ def test_an_engine_that_cannot_load_alone_says_so() -> None:
 
 
 def case(item: dict[str, Any], project: str = "services: {}", digest: str = "sha256:" + "ab" * 32) -> _rehearsal.Case:
-    return _rehearsal.Case(item, project, GPU_IMAGE, digest, "model-digest")
+    return _rehearsal.Case(item, project, GPU_IMAGE, digest, {"tiny": "model-digest"})
 
 
 STAGE = _rehearsal.Stage("/srv/bundle", "/var/cache/staging", ["docker", "compose"], "auto", 900)
@@ -119,11 +121,28 @@ def test_a_success_is_worth_nothing_for_another_image_model_project_or_level() -
         _rehearsal.key(case(plan()), load),
         _rehearsal.key(case(plan(), digest="sha256:" + "cd" * 32), generate),
         _rehearsal.key(case(plan(), project="services: {engine: {}}"), generate),
-        _rehearsal.key(case(plan())._replace(model="other"), generate),
+        _rehearsal.key(case(plan())._replace(models={"tiny": "other"}), generate),
     ]
     assert len(set(keys)) == len(keys)
     # Why it came to that level is no matter.
     assert _rehearsal.key(case(plan()), load) == _rehearsal.key(case(plan()), _rehearsal.Level("load", "wished"))
+
+
+RELAY = _rehearsal.Relay("docker.io/library/nginx:1.30", "sha256:" + "ef" * 32, "stream {}")
+
+
+def test_an_engine_on_a_port_is_tried_with_its_relay() -> None:
+    relayed = case(plan())._replace(relay=RELAY)
+    services = yaml.load(_rehearsal.overlay(relayed, STAGE, _rehearsal.Level("load")), _Loader)["services"]
+    engine, relay = services["engine"], services["relay"]
+    assert [entry["target"] for entry in engine["volumes"]] == ["/model", "/cache"]
+    assert (engine["entrypoint"], engine["command"]) == (["vllm"], ["launch", "render"])
+    assert set(relay) == {"container_name", "image", "restart", "volumes"}
+    assert relay["container_name"] == f"{STAGE.container(relayed)}_relay"
+    assert relay["image"] == STAGE.tag(RELAY.digest)
+    assert [entry["target"] for entry in relay["volumes"]] == ["/etc/airgap/relay.conf", "/run/engine"]
+    generate = _rehearsal.Level("generate")
+    assert _rehearsal.key(relayed, generate) != _rehearsal.key(case(plan()), generate)
 
 
 def test_containers_and_images_are_told_from_those_of_others() -> None:

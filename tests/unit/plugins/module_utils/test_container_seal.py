@@ -68,3 +68,22 @@ def test_a_container_that_does_not_run_is_told(tmp_path: Path) -> None:
 def test_a_container_that_just_stopped_is_told(tmp_path: Path) -> None:
     with pytest.raises(AirgapError, match="just stopped"):
         _container_seal.read(container(), str(tmp_path))
+
+
+def test_a_relay_is_in_the_network_of_its_engine(tmp_path: Path) -> None:
+    namespaces = tmp_path / "7/ns"
+    proc = write(tmp_path)
+    namespaces.mkdir()
+    (namespaces / "net").symlink_to("net:[4711]")
+    engine = _container_seal.read(container(), proc)
+    relay = engine._replace(network_mode="container:1f")
+    assert _container_seal.breaches(relay, engine=engine) == []
+    assert _container_seal.breaches(relay) == ["its network mode is container:1f, not none"]
+    elsewhere = relay._replace(network_namespace="net:[4712]")
+    assert _container_seal.breaches(elsewhere, engine=engine) == ["its network is not its engine's"]
+
+
+def test_root_is_allowed_only_where_the_engine_needs_it(tmp_path: Path) -> None:
+    seal = _container_seal.read(container(), write(tmp_path, status=STATUS.replace("2000", "0")))
+    assert _container_seal.breaches(seal) == ["it runs as root"]
+    assert _container_seal.breaches(seal, may_be_root=True) == []

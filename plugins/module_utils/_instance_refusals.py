@@ -9,6 +9,7 @@ import re
 from typing import Any, Iterator, Mapping, Sequence
 
 from ansible_collections.airgap.inference.plugins.module_utils import (
+    _instance_engines,
     _instance_files,
     _instance_flags,
     _instance_models,
@@ -39,9 +40,11 @@ def refusals(
     expected: Any = None,
 ) -> list[str]:
     """Every reason, each with the instance that it is about. expected: gpu_host_expected."""
+    reasons = _instance_engines.faults(engines)
+    if reasons:
+        return reasons
     known = {str(engine["name"]): engine for engine in engines}
     generation = _instance_presets.generation(expected)
-    reasons = of_engines(engines)
     for position, instance in enumerate(instances):
         where = called(instance, position)
         told = of_instance(instance, known, images, models, generation)
@@ -54,15 +57,6 @@ def called(instance: Instance, position: int) -> str:
     """How a message calls an instance, which may lack a name."""
     name = str(instance.get("name", ""))
     return f"instance {name}" if name else f"instance number {position + 1}"
-
-
-def of_engines(engines: Sequence[Engine]) -> list[str]:
-    """What is wrong with the engines' data together: a site may bring its own."""
-    listed = [str(engine["name"]) for engine in engines]
-    return [
-        f"engine {name}: two files of engines' data have this name; each engine needs its own."
-        for name in sorted({name for name in listed if listed.count(name) > 1})
-    ]
 
 
 def of_instance(

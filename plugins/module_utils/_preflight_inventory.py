@@ -10,6 +10,7 @@ from typing import Any, Iterator, Mapping, Sequence
 
 from ansible_collections.airgap.inference.plugins.module_utils import (
     _instance,
+    _instance_engines,
     _instance_presets,
     _instance_refusals,
     _instance_routes,
@@ -27,11 +28,12 @@ _RATE = re.compile(r"[1-9][0-9]*r/[sm]\Z")
 def problems(site: Mapping[str, Any]) -> list[Problem]:
     """Every problem of a site's description. Hosts that have the same one share it."""
     found = list(_groups(site))
-    found.extend(
-        Problem((), "", STOPS, [reason], ["the engines' data"], [])
-        for reason in _instance_refusals.of_engines(site["engines"])
-    )
     found.extend(_models(site))
+    incomplete = _instance_engines.faults(site["engines"])
+    if incomplete:
+        # Nothing can be held against these.
+        found.append(Problem((), "", STOPS, incomplete, ["inference_engine_directories"], []))
+        return Problem.merged(found)
     for host in site["hosts"]:
         found.extend(_host(host, site))
         found.extend(_clients(host))

@@ -91,6 +91,6 @@ def test_what_instances_mean_together_is_told_with_the_later_one() -> None:
     assert refusals(CHAT, CHAT) == ["instance chat: the name chat stands twice; give each instance of a host its own."]
 
 
-def test_two_engines_of_one_name_are_refused() -> None:
-    found = _instance_refusals.refusals([CHAT], [ENGINE, ENGINE], IMAGES, MODELS)
+def test_faults_of_the_engines_come_first_and_alone() -> None:
+    found = _instance_refusals.refusals([{**CHAT, "model": "huge"}], [ENGINE, ENGINE], IMAGES, MODELS)
     assert found == ["engine vllm: two files of engines' data have this name; each engine needs its own."]

@@ -99,6 +99,7 @@ class StandIn:
         self.running = 0
         self.name = ""
         self.server: UnixServer | None = None
+        self.connections: set[socket.socket] = set()
 
     def listen(self, name: str, directory: Path) -> None:
         self.name = name
@@ -122,6 +123,9 @@ class StandIn:
             self.server.shutdown()
             self.server.server_close()
             self.server = None
+            for connection in list(self.connections):
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def upstream(self) -> dict[str, Any]:
         """As the plan describes it to the role."""
@@ -137,6 +141,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
+
+    def setup(self) -> None:
+        super().setup()
+        self.stand_in.connections.add(self.connection)
+
+    def finish(self) -> None:
+        self.stand_in.connections.discard(self.connection)
+        with contextlib.suppress(OSError):
+            super().finish()
 
     def do_GET(self) -> None:
         self.note(b"")
@@ -284,6 +297,10 @@ class Room:
 
     def __exit__(self, *_reason: object) -> None:
         self.close()
+
+    @staticmethod
+    def certificate(directory: Path, name: str, *more: str) -> None:
+        make_certificate(directory, name, *more)
 
     @property
     def url(self) -> str:

@@ -26,6 +26,9 @@ function opened(r) {
     if (r.variables.key_client) {
         return 'key';
     }
+    if (r.uri.startsWith('/.')) {
+        return '';
+    }
     if (r.variables.monitor === '1' && /^\/(health$|metrics(\/|$))/.test(r.uri)) {
         return 'network';
     }
@@ -57,6 +60,17 @@ function refuse(r, code, model) {
     r.return(error.status, JSON.stringify({error: {message: message, type: error.type, code: code, param: model === undefined ? null : 'model'}}));
 }
 
+// Whether the path knows the method; if not, that is the answer.
+function known_method(r) {
+    const methods = r.variables.methods;
+    if (methods.split(', ').indexOf(r.method) >= 0) {
+        return true;
+    }
+    r.variables.allow = methods;
+    refuse(r, 'method_not_allowed');
+    return false;
+}
+
 function may_use(r, model) {
     const models = config.clients[r.variables.client].models;
     return models === null || own(models, model) === true;
@@ -64,6 +78,9 @@ function may_use(r, model) {
 
 // To the engines behind the model that is asked, or not.
 function route(r) {
+    if (!known_method(r)) {
+        return;
+    }
     const v = r.variables;
     const path = v.api_path;
     let asked = {model: v.asked_model, reports: true};
@@ -110,10 +127,15 @@ function reply(r, data) {
 }
 
 function models(r) {
-    reply(r, {object: 'list', data: Object.keys(config.models).filter(name => may_use(r, name)).map(card)});
+    if (known_method(r)) {
+        reply(r, {object: 'list', data: Object.keys(config.models).filter(name => may_use(r, name)).map(card)});
+    }
 }
 
 function model(r) {
+    if (!known_method(r)) {
+        return;
+    }
     const name = r.variables.asked_model;
     r.variables.model = name.slice(0, LONGEST_NAME);
     if (!own(config.models, name)) {
@@ -126,14 +148,20 @@ function model(r) {
 }
 
 function health(r) {
-    reply(r, {status: 'ok'});
+    if (known_method(r)) {
+        reply(r, {status: 'ok'});
+    }
+}
+
+function nothing(r) {
+    refuse(r, 'not_found');
 }
 
 // Who may see the metrics; for everyone else there are none.
 function monitors(r) {
     const client = r.variables.client;
     if (r.variables.monitor === '1' || (client && config.clients[client].metrics)) {
-        return true;
+        return known_method(r);
     }
     refuse(r, 'not_found');
     return false;
@@ -153,5 +181,5 @@ function engine_metrics(r) {
 }
 
 export default {
-    key_client, opened, admit, route, models, model, health, metrics, engine_metrics, usage: meter.usage, counted: meter.counted,
+    key_client, opened, admit, route, models, model, health, nothing, metrics, engine_metrics, usage: meter.usage, counted: meter.counted,
 };

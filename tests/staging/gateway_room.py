@@ -48,7 +48,12 @@ def sha256(key: str) -> str:
 
 
 def nginx_image() -> str:
-    """The lab's nginx image in this machine's Docker, from the lab's registry (`lab.py build gateway` made it)."""
+    """The lab's nginx image in this machine's Docker, from the lab's registry (`lab.py build gateway` made it).
+
+    AIRGAP_GATEWAY_IMAGE names another one to try, which Docker has.
+    """
+    if os.environ.get("AIRGAP_GATEWAY_IMAGE"):
+        return os.environ["AIRGAP_GATEWAY_IMAGE"]
     described = json.loads(subprocess.run([*LAB, "paths"], check=True, stdout=subprocess.PIPE).stdout)
     registry = described["registry"]
     name: str = registry["address"] + "/" + registry["images"]["gateway"].partition("/")[2]

@@ -380,9 +380,9 @@ def test_a_request_that_is_too_large_is_a_413(room: Room) -> None:
 def test_a_body_in_pieces_is_read_as_one(room: Room) -> None:
     body = json.dumps({"model": "tiny", "x": "y" * 20_000}).encode()
     assert chunked(room, [body[at : at + 100] for at in range(0, len(body), 100)]).startswith(b"HTTP/1.1 200 ")
-    # Pieces of one byte need six times their room: it is refused, not passed on unread.
-    body = json.dumps({"model": "tiny", "x": "y" * 100_000}).encode()
-    assert chunked(room, [bytes([byte]) for byte in body]).startswith(b"HTTP/1.1 413 ")
+    # Pieces of one byte need six times their room, and nginx takes a file: njs 0.9 reads it, and what 0.8 cannot read is refused.
+    body = json.dumps({"model": "vec", "x": "y" * 100_000}).encode()
+    assert chunked(room, [bytes([byte]) for byte in body])[9:12] in (b"413", b"404")
 
 
 # Streams and limits

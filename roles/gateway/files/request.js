@@ -9,10 +9,10 @@ function read(r) {
     try {
         bytes = r.requestBuffer;
     } catch (error) {
-        // It came in so many small pieces that it did not fit its buffer.
+        // It came in so many small pieces that it did not fit its buffer, and older njs reads no file.
         return {refused: 'request_too_large'};
     }
-    if (bytes === undefined) {
+    if (!bytes || !bytes.length) {
         return {refused: 'not_json'};
     }
     let text;

@@ -100,9 +100,12 @@ def checks(requests: Sequence[Mapping[str, Any]], log: Log) -> Iterator[dict[str
             detail = f"the audit log has a line for each of {len(own)} requests, {tokens} of them with tokens"
             detail += f"; answered by {', '.join(served)}" if served else ""
         yield {"subject": "audit", "client": client, "ok": not wrong, "made": True, "detail": detail}
-    marked = f"{log.marked} lines of the audit log hold the prompt" if log.marked else ""
-    detail = marked or f"no prompt in the {log.lines} lines of the audit log since verify began"
-    yield {"subject": "audit", "client": "", "ok": not log.marked, "made": True, "detail": detail}
+    detail = f"no prompt in the {log.lines} lines of the audit log since verify began"
+    if log.marked:
+        detail = f"{log.marked} lines of the audit log hold the prompt"
+    elif not log.lines:
+        detail = "whether the audit log holds prompts was not seen: it has no line since verify began"
+    yield {"subject": "audit", "client": "", "ok": not log.marked, "made": log.lines > 0, "detail": detail}
 
 
 def _number(value: Any) -> int:

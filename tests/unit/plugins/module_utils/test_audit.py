@@ -77,6 +77,11 @@ def test_a_prompt_anywhere_is_a_fault() -> None:
     assert [entry["ok"] for entry in checks] == [True, False]
 
 
+def test_an_empty_log_proves_nothing() -> None:
+    last = list(_audit.checks([REQUEST], _audit.parse("", MARKER)))[-1]
+    assert (last["ok"], last["made"]) == (True, False)
+
+
 class Journal:
     """Stands for journalctl: what it says at each call."""
 

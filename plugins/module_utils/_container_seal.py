@@ -26,6 +26,7 @@ class Seal(NamedTuple):
     network_mode: str
     # Which network namespace it is in, as the kernel names it; empty where that cannot be read.
     network_namespace: str = ""
+    ipc_of_host: bool = False
 
 
 def read(container: Mapping[str, Any], proc: str = "/proc") -> Seal:
@@ -48,6 +49,7 @@ def read(container: Mapping[str, Any], proc: str = "/proc") -> Seal:
         root_read_only=_root_read_only(_text(base + "/mountinfo")),
         network_mode=str(container["HostConfig"]["NetworkMode"]),
         network_namespace=_link(base + "/ns/net"),
+        ipc_of_host=bool(_link(base + "/ns/ipc")) and _link(base + "/ns/ipc") == _link(os.path.join(proc, "1/ns/ipc")),
     )
 
 
@@ -70,6 +72,11 @@ def breaches(seal: Seal, may_be_root: bool = False, engine: Seal | None = None) 
         found.append(f"it can gain capabilities {seal.bounding_capabilities:#x}")
     if not seal.no_new_privileges:
         found.append("it can gain privileges")
+    # SECCOMP_MODE_FILTER: Docker's own list of system calls, or a stricter one.
+    if seal.seccomp_mode != 2:
+        found.append("no filter of system calls (seccomp) is on")
+    if seal.ipc_of_host:
+        found.append("it shares the memory (IPC) of the host")
     if not seal.root_read_only:
         found.append("its root file system is writable")
     return found

@@ -89,6 +89,7 @@ containers:
         root_read_only: true
         network_mode: none
         network_namespace: "net:[4026532261]"
+        ipc_of_host: false
         pid: 4711
 """
 

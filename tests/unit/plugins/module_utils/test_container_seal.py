@@ -51,6 +51,7 @@ def test_a_sealed_container_has_no_breach(tmp_path: Path) -> None:
         ({"status": STATUS.replace("CapEff:\t0000000000000000", "CapEff:\t0000000000000400")}, "capabilities 0x400"),
         ({"status": STATUS.replace("CapBnd:\t0000000000000000", "CapBnd:\t0000000000000400")}, "gain capabilities"),
         ({"status": STATUS.replace("NoNewPrivs:\t1", "NoNewPrivs:\t0")}, "gain privileges"),
+        ({"status": STATUS.replace("Seccomp:\t2", "Seccomp:\t0")}, "seccomp"),
         ({"mounts": MOUNTS.replace("/ ro,relatime", "/ rw,relatime")}, "writable"),
     ],
 )
@@ -87,3 +88,13 @@ def test_root_is_allowed_only_where_the_engine_needs_it(tmp_path: Path) -> None:
     seal = _container_seal.read(container(), write(tmp_path, status=STATUS.replace("2000", "0")))
     assert _container_seal.breaches(seal) == ["it runs as root"]
     assert _container_seal.breaches(seal, may_be_root=True) == []
+
+
+def test_the_memory_of_the_host_is_not_the_containers(tmp_path: Path) -> None:
+    proc = write(tmp_path)
+    for pid in ("1", "7"):
+        (tmp_path / pid / "ns").mkdir(parents=True)
+        (tmp_path / pid / "ns/ipc").symlink_to("ipc:[1]")
+    assert _container_seal.breaches(_container_seal.read(container(), proc)) == [
+        "it shares the memory (IPC) of the host"
+    ]

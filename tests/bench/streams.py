@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """An engine whose every chunk says when it was sent, and clients that see when it comes. The clock is the machine's own.
 
-As a program it is the engine: python3 streams.py <socket> <model>. It streams `max_tokens` chunks, one every `pause` seconds.
+As a program it is the engine: python3 streams.py <socket>. It streams `max_tokens` chunks, one every `pause` seconds.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import NamedTuple
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 SENT = re.compile(rb'"content": "(\d+)"')
 END = b"0\r\n\r\n"
+USAGE = {"prompt_tokens": 7, "completion_tokens": 10, "total_tokens": 17}
 LAST = b"data: [DONE]\n\n"
 
 
@@ -43,6 +44,8 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
                     await asyncio.sleep(asked["pause"])
                 event = {"choices": [{"index": 0, "delta": {"content": str(time.monotonic_ns())}}]}
                 writer.write(chunk(b"data: %s\n\n" % json.dumps(event).encode()))
+            if "stream_options" in asked:
+                writer.write(chunk(b"data: %s\n\n" % json.dumps({"choices": [], "usage": USAGE}).encode()))
             writer.write(chunk(LAST) + END)
             await writer.drain()
     writer.close()
@@ -65,9 +68,11 @@ class Place(NamedTuple):
     context: ssl.SSLContext | None = None
     name: str = "localhost"
 
-    def request(self, model: str, tokens: int, pause: float) -> bytes:
-        """One question, as it goes over the line."""
+    def request(self, model: str, tokens: int, pause: float, counted: bool = False) -> bytes:
+        """One question, as it goes over the line. Where tokens are counted, the gateway looks at each chunk."""
         body = {"model": model, "stream": True, "messages": [], "max_tokens": tokens, "pause": pause}
+        if counted:
+            body["stream_options"] = {"include_usage": True}
         text = json.dumps(body).encode()
         head = (
             f"POST /v1/chat/completions HTTP/1.1\r\nHost: {self.name}\r\nAuthorization: Bearer {self.key}\r\n"
@@ -119,7 +124,7 @@ class Load:
 
     def __init__(self, place: Place, model: str, tokens: int, pause: float) -> None:
         self.place, self.tokens = place, tokens
-        self.request = place.request(model, tokens, pause)
+        self.request = place.request(model, tokens, pause, counted=True)
         self.whole = 0
         self.failures: list[str] = []
         self.delays: list[float] = []

@@ -9,7 +9,7 @@ from airgap_lab.debian import Recipe
 from airgap_lab.public_images import PublicImage
 
 IMAGE = "ghcr.io/ggml-org/llama.cpp:server"
-# The only release that has the program; its libraries are too new for an older one.
+# The first release that has the program; its C library is too new for the one before.
 RELEASE = "forky"
 INCLUDE = ("llama.cpp-tools", "curl")
 # As in https://github.com/ggml-org/llama.cpp/blob/master/.devops/cpu.Dockerfile
@@ -23,7 +23,7 @@ HOOKS = (
     f'chroot "$1" {PROGRAM} --version',
     'rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*.bin',
 )
-PUBLIC = PublicImage("llama", IMAGE, Recipe(RELEASE, INCLUDE, HOOKS), SETTINGS)
+PUBLIC = PublicImage("llama", IMAGE, Recipe(RELEASE, INCLUDE, HOOKS, unreleased=True), SETTINGS)
 
 
 def build() -> None:

@@ -48,7 +48,10 @@ def load() -> tuple[Any, str]:
     try:
         return importlib.import_module("sslyze"), ""
     except ImportError as error:
-        return None, (X)
+        return None, (
+            f"sslyze cannot be used by {sys.executable} ({error}). {NOT_CHECKED}. Install sslyze 6 into an environment of its own and "
+            "state its Python in acceptance_tls_python; the README of the role acceptance says how"
+        )
 
 
 def scan(sslyze: Any, host: str, port: int, ca_path: str) -> list[Finding]:

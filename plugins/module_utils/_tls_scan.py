@@ -30,7 +30,7 @@ _ATTACKS = {
     "session_renegotiation": ("is_vulnerable_to_client_renegotiation_dos", "client renegotiation"),
 }
 NOT_CHECKED = (
-    "Python's own TLS, in the client's seat, saw the version, the chain and the name, and that TLS 1.2 is refused. Not checked: SSL 2.0 to "
+    "In the client's seat Python's own TLS looks at the version, the chain, the name, and whether TLS 1.2 is refused. Not checked: SSL 2.0 to "
     "TLS 1.1, each cipher suite, compression, early data, renegotiation, Heartbleed, CCS injection"
 )
 

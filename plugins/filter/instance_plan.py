@@ -97,6 +97,9 @@ _value:
     tensor_parallel_size:
       description: How often tensors are divided.
       type: int
+    splits:
+      description: Whether the engine is told by an option how to divide the model over the GPUs.
+      type: bool
     gpus:
       description: The indices of its GPUs.
       type: list

@@ -21,8 +21,13 @@ import threading
 import time
 from typing import Any, Callable, Mapping, NamedTuple
 
-# The first answer of a large model on a CPU takes long; an engine that hangs is asked again.
+# How long an engine that has started may take to answer.
 ASK_TIMEOUT = 120.0
+# One that starts has all the time that is left, and this at least: the first answer of a large model on a CPU takes long, and Ollama
+# stops loading a model when the one who asked for it leaves.
+LEAST = 10.0
+# How often it is looked whether somebody still answers.
+_GLANCE = 0.5
 # Some engines listen before they know their model; what is no answer for so long is none.
 PATIENCE = 30.0
 PROGRESS = 30.0
@@ -58,17 +63,23 @@ def read(path: str) -> Probe:
     return Probe(**{name: data[name] for name in Probe._fields if name in data})
 
 
-def ask(probe: Probe, timeout: float = ASK_TIMEOUT) -> None:
-    """Ask once; raise when there is no answer, or not the one that is wanted. It never takes longer than the timeout."""
+def ask(probe: Probe, timeout: float = ASK_TIMEOUT, in_vain: Callable[[], bool] = lambda: False) -> None:
+    """Ask once; raise when there is no answer, or not the one that is wanted.
+
+    It never takes longer than the timeout, and ends early when it is in vain.
+    """
     connection = _Connection(probe.socket, timeout)
-    late = threading.Event()
+    done, late, ends = threading.Event(), threading.Event(), time.monotonic() + timeout
 
-    def cut() -> None:
-        late.set()
-        connection.cut()
+    def watch() -> None:
+        while not done.wait(max(0.05, min(_GLANCE, ends - time.monotonic()))):
+            if in_vain():
+                connection.cut()
+            elif time.monotonic() >= ends:
+                late.set()
+                connection.cut()
 
-    watchdog = threading.Timer(timeout, cut)
-    watchdog.daemon = True
+    watchdog = threading.Thread(target=watch, daemon=True)
     watchdog.start()
     try:
         headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "airgap.inference"}
@@ -83,7 +94,7 @@ def ask(probe: Probe, timeout: float = ASK_TIMEOUT) -> None:
             raise NotYet(f"it gave no complete answer to {probe.path} in {timeout:.0f} s") from error
         raise NotYet(_no_answer(probe.socket, error)) from error
     finally:
-        watchdog.cancel()
+        done.set()
         connection.close()
     said = f"it answers {probe.path} with {response.status}"
     if response.status in _NOT_READY:
@@ -111,7 +122,18 @@ def lacks(expects: str, body: bytes) -> str:
 def wait(probe: Probe, main_pid: int, say: Callable[[str], None]) -> None:
     """Ask until the answer is right; raise when the main process is gone, or when the time is."""
     started = time.monotonic()
-    told, wrong_since, relayed = started, 0.0, not probe.relay
+    told, wrong_since, relayed, reason = started, 0.0, not probe.relay, f"{probe.path} is not answered yet"
+
+    def progress() -> None:
+        nonlocal told
+        if time.monotonic() - told >= PROGRESS:
+            told = time.monotonic()
+            say(f"Still waiting after {told - started:.0f} s: {reason}")
+
+    def ended() -> bool:
+        progress()
+        return bool(main_pid) and not _runs(main_pid)
+
     say(f"Waiting until the engine answers {probe.path}, for {probe.timeout:.0f} s at most")
     while True:
         reason = "" if relayed else _start_relay(probe.relay)
@@ -119,7 +141,8 @@ def wait(probe: Probe, main_pid: int, say: Callable[[str], None]) -> None:
         left = started + probe.timeout - time.monotonic()
         try:
             if not reason:
-                ask(probe, max(1.0, min(ASK_TIMEOUT, left)))
+                reason = f"{probe.path} is not answered yet"
+                ask(probe, max(LEAST, left), ended)
                 say(f"The engine answers after {time.monotonic() - started:.0f} s")
                 return
         except NotYet as error:
@@ -127,7 +150,7 @@ def wait(probe: Probe, main_pid: int, say: Callable[[str], None]) -> None:
         except WrongAnswer as error:
             reason, wrong_since = str(error), wrong_since or time.monotonic()
         now = time.monotonic()
-        if main_pid and not _runs(main_pid):
+        if ended():
             raise NotYet(f"The engine ended after {now - started:.0f} s, before it answered; see what it said above")
         if wrong_since and now - wrong_since > PATIENCE:
             raise WrongAnswer(f"The engine runs and does not do what it is for ({now - started:.0f} s): {reason}")
@@ -135,9 +158,6 @@ def wait(probe: Probe, main_pid: int, say: Callable[[str], None]) -> None:
             raise NotYet(
                 f"The engine did not answer in {now - started:.0f} s (inference_start_timeout {probe.timeout:.0f}): {reason}"
             )
-        if now - told >= PROGRESS:
-            told = now
-            say(f"Still waiting after {now - started:.0f} s: {reason}")
         time.sleep(max(0.0, min(1.0, started + probe.timeout - now)))
 
 
@@ -238,7 +258,9 @@ def _lacks_embedding(answer: Any) -> str:
 
 
 def _lacks_ranking(answer: Any) -> str:
-    entries = _objects(answer, "results") or _objects(answer, "data")
+    # SGLang's is the bare list.
+    listed = {"results": answer} if isinstance(answer, list) else answer
+    entries = _objects(listed, "results") or _objects(listed, "data")
     scores = [entry.get("relevance_score", entry.get("score")) for entry in entries]
     return "" if scores and all(_is_number(score) for score in scores) else "no ranking is in it"
 

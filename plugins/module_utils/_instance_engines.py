@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Iterator, Mapping, Sequence
 
-from ansible_collections.airgap.inference.plugins.module_utils._instance_types import Engine
+from ansible_collections.airgap.inference.plugins.module_utils._instance_types import IMAGE_ENTRYPOINT, Engine
 
 _TASK = ("api", "probe.path", "probe.body", "probe.expects")
 
@@ -16,7 +16,8 @@ def faults(engines: Sequence[Engine]) -> list[str]:
     """Every fault, each with the engine that it is about."""
     listed = [str(engine.get("name") or "") for engine in engines]
     found = [
-        f"engine {name}: two files of engines' data have this name; each engine needs its own."
+        f"engine {name}: two files of engines' data have this name; give the one in inference_engine_directories "
+        "a name of its own, and instances that name as their engine."
         for name in sorted({name for name in listed if name and listed.count(name) > 1})
     ]
     for name, engine in zip(listed, engines):
@@ -35,6 +36,12 @@ def _lacking(engine: Engine) -> Iterator[str]:
             yield path
     if engine.get("listens") == "tcp" and not engine.get("port"):
         yield "port"
+    if _at(engine, "container.entrypoint") is not None:
+        if _at(engine, "container.entrypoint") != IMAGE_ENTRYPOINT:
+            yield f"container.entrypoint as {IMAGE_ENTRYPOINT} (or nothing at all)"
+        elif engine.get("listens") != "tcp":
+            # The umask of its socket is set before the program starts.
+            yield f"listens as tcp, which container.entrypoint: {IMAGE_ENTRYPOINT} needs"
     tasks = engine.get("tasks")
     if tasks and not isinstance(tasks, Mapping):
         yield "tasks by name"

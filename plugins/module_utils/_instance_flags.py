@@ -40,9 +40,11 @@ def unknown_options(instance: Instance, engine: Engine) -> Iterator[str]:
     listed = flags.get("names")
     if not isinstance(listed, (list, tuple)):
         return
-    version = stated_version(str(instance.get("image", "")))
-    if version and version != str(flags.get("version", "")).lstrip("vb"):
+    version, of_version = stated_version(str(instance.get("image", ""))), str(flags.get("version") or "")
+    # Without a version, they are those of all.
+    if version and of_version and version != of_version.lstrip("vb"):
         return
+    called = f"{engine['name']} {of_version}".rstrip()
     known = {underscored(str(name).lstrip("-")) for name in listed}
     for option, value in own_options(instance).items():
         if value is None:
@@ -50,15 +52,19 @@ def unknown_options(instance: Instance, engine: Engine) -> Iterator[str]:
             continue
         # vLLM takes a part of a mapping as option.part.
         name = option.partition(".")[0]
-        positive = name[3:] if engine.get("negated_options") and name.startswith("no_") else name
-        if name in known or positive in known:
+        if name in known:
+            if value is False and engine.get("negated_options") and f"no_{name}" not in known:
+                yield (
+                    f"options.{option} is false, and {called} has no --no-{name.replace('_', '-')} to say so. "
+                    "Leave the option out, or write null to take back what the engine's data state."
+                )
+            continue
+        if not known:
+            yield f"options.{option} is stated, and {called} has no options. Remove it; what can be set is in environment."
             continue
         close = difflib.get_close_matches(name, sorted(known), n=3)
         meant = f"Did you mean {' or '.join(close)}? " if close else ""
-        yield (
-            f"options.{option} is no option of {engine['name']} {flags.get('version', '')}. {meant}"
-            "The names are the engine's own flags."
-        )
+        yield (f"options.{option} is no option of {called}. {meant}The names are the engine's own flags.")
 
 
 def _numbers(version: str) -> list[int]:

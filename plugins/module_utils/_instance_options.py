@@ -89,16 +89,17 @@ def arguments(instance: Instance, engine: Engine, generation: str = "") -> list[
                 value,
                 negated=bool(engine.get("negated_options", False)),
                 style=str(engine.get("option_style", "")),
+                lists=str(engine.get("list_style", "")),
             )
         )
     return argv
 
 
-def option_arguments(option: str, value: Any, negated: bool = True, style: str = "") -> list[str]:
+def option_arguments(option: str, value: Any, negated: bool = True, style: str = "", lists: str = "") -> list[str]:
     """One option in the engine's own spelling.
 
     true is the bare flag; false its --no- form where the engine has these, else nothing; null is nothing;
-    a list is the flag followed by its values; a mapping is JSON.
+    a list is the flag followed by its values, or by one text with commas where that is the engine's style; a mapping is JSON.
     """
     flag = "--" + (option if style == "underscores" else option.replace("_", "-"))
     if value is None:
@@ -110,9 +111,10 @@ def option_arguments(option: str, value: Any, negated: bool = True, style: str =
     if isinstance(value, Mapping):
         return [flag, json.dumps(value, sort_keys=True, separators=(",", ":"))]
     if isinstance(value, (list, tuple)):
-        return (
-            [flag, *(json.dumps(part) if isinstance(part, Mapping) else str(part) for part in value)] if value else []
-        )
+        parts = [json.dumps(part) if isinstance(part, Mapping) else str(part) for part in value]
+        if lists == "comma":
+            parts = [",".join(parts)] if parts else []
+        return [flag, *parts] if parts else []
     return [flag, str(value)]
 
 

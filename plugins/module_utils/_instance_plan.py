@@ -64,6 +64,8 @@ def _entry(
         "mounts": mounts,
         "serves": serves,
         "tensor_parallel_size": _instance_options.sizes(instance, engine)[0],
+        # Whether the role has the engine divide the model; if not, it cannot be told whether that works.
+        "splits": bool(engine.get("gpu_option")),
         "gpus": indices,
         "command": command(instance, engine, generation=generation),
         "environment": environment(instance, engine),

@@ -12,6 +12,8 @@ Instance = Mapping[str, Any]
 Engine = Mapping[str, Any]
 
 GENERATE = "generate"
+# container.entrypoint of an engine whose image starts it: the command is what its vendor writes after docker run <image>.
+IMAGE_ENTRYPOINT = "image"
 
 
 def underscored(name: str) -> str:

@@ -30,6 +30,7 @@ from ansible_collections.airgap.inference.plugins.module_utils import (
 from ansible_collections.airgap.inference.plugins.module_utils._command import require, run
 from ansible_collections.airgap.inference.plugins.module_utils._digest import sha256_bytes
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
+from ansible_collections.airgap.inference.plugins.module_utils._instance_types import IMAGE_ENTRYPOINT
 
 # The services in the role's Compose project, and where the second finds its files.
 SERVICE = "engine"
@@ -185,7 +186,7 @@ def overlay(case: Case, stage: Stage, level: Level) -> str:
     }
     if level.name == "load":
         words = case.plan["rehearsal"]["load"]["command"]
-        if case.relay is not None:
+        if case.relay is not None and container.get("entrypoint") != IMAGE_ENTRYPOINT:
             # Without a socket of its own there is nothing to do before, and the program is the entry point.
             service["entrypoint"], words = words[:1], words[1:]
         service["command"] = words

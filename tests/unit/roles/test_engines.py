@@ -32,7 +32,7 @@ NEEDED = {
 }
 OPTIONAL = {
     *("minimum_version", "port", "flags", "option_style", "gpu_option", "drain_option", "drain_seconds", "takes_file"),
-    *("draft_options", "adapter_form", "adapter_options", "presets", "rehearsal", "supports_user"),
+    *("draft_options", "adapter_form", "adapter_options", "presets", "rehearsal", "supports_user", "list_style"),
 }
 GENERATIONS = {"any", "cpu", "turing", "ampere", "ada", "hopper", "blackwell"}
 EXPECTS = {"generate": "text", "embed": "embedding", "rerank": "ranking"}
@@ -176,6 +176,7 @@ def test_an_older_version_is_refused(name: str) -> None:
 
 def test_every_file_of_flags_belongs_to_an_engine_that_names_it() -> None:
     named = {name: engine["flags"] for name, engine in ENGINES.items() if "flags" in engine}
+    assert named.pop("ollama") == {"version": "", "names": []}
     assert set(named) == set(FLAGS)
     for name, flags in FLAGS.items():
         assert named[name] == {"version": flags["version"], "names": f"flags/{name}.yml"}

@@ -27,7 +27,7 @@ RELAY = f"docker.io/library/nginx@sha256:{'ef' * 32}"
 CHAT = ["/v1/chat/completions", "/v1/completions"]
 PROMPT = {"model": MODEL, "prompt": "Hello", "max_tokens": 1}
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
-NIM = ["/opt/nim/start_server.sh", "nim-serve"]
+NIM = ["nim-serve"]
 TRITON = ["python3", "/opt/tritonserver/python/openai/openai_frontend/main.py", "--model-repository", "/model"]
 TRITON += ["--model-control-mode", "explicit", "--load-model", MODEL, "--host", "127.0.0.1", "--openai-port", "9000"]
 
@@ -252,7 +252,9 @@ def test_its_container_is_sealed(name: str, tmp_path: Any) -> None:
     assert service["user"] == "2000:2000"
     assert "ports" not in service
     assert service["image"] == f"depot:5000/{IMAGES[SHOWN[name].image]['reference']}"
-    assert [*service["entrypoint"], *service["command"]][-len(argv) :] == argv
+    # NVIDIA documents what follows the image in docker run, and the image's own program takes it.
+    assert ("entrypoint" in service) == (not name.startswith("nim"))
+    assert [*service.get("entrypoint", []), *service["command"]] == argv
     assert SHOWN[name].environment.items() <= service["environment"].items()
     mounts = {entry["target"]: entry for entry in service["volumes"]}
     assert mounts[SHOWN[name].mounted]["source"] == f"/srv/models/{MODEL}/0123456789abcdef"

@@ -116,7 +116,12 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     (into / "engines").mkdir()
     (into / "engines/old.yml").write_text(yaml.safe_dump({"__inference_engine": OLD}))
     found = evaluated(
-        {"files": "__inference_files", "refusals": "__inference_refusals", "engines": "__inference_engines"},
+        {
+            "files": "__inference_files",
+            "refusals": "__inference_refusals",
+            "engines": "__inference_engines",
+            "splits": "__inference_splits",
+        },
         {
             "__inference_plan": PLAN,
             "inference_instances": INSTANCES,
@@ -320,6 +325,24 @@ def test_flags_and_a_sites_own_engines_are_found(written: dict[str, Any]) -> Non
     for path in sorted((REPOSITORY / "roles/inference/vars/flags").glob("*.yml")):
         data = yaml.safe_load(path.read_text())
         assert engines[path.stem]["flags"] == {"version": data["version"], "names": data["flags"]}
+
+
+def test_the_depot_is_asked_of_models_that_the_role_has_divided(written: dict[str, Any]) -> None:
+    # The store or repository of another engine need not have a configuration that tells.
+    assert [(item["name"], item["size"]) for item in written["splits"]] == [("tiny", 2), ("tiny", 1)]
+
+
+def test_a_sites_engine_with_a_name_of_the_roles_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "engines").mkdir()
+    (tmp_path / "engines/mine.yml").write_text(yaml.safe_dump({"__inference_engine": {**OLD, "name": "vllm"}}))
+    # A directory that is named twice is one.
+    directories = [str(tmp_path / "engines")] * 2
+    variables = {"inference_instances": INSTANCES[:1], "inference_images": IMAGES, "inference_models": MODELS}
+    found = evaluated(
+        {"refusals": "__inference_refusals"}, {**variables, "inference_engine_directories": directories}, tmp_path
+    )
+    assert len(found["refusals"]) == 1
+    assert found["refusals"][0].startswith("engine vllm: two files of engines' data have this name; give the one in")
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,9 @@ def test_an_answer_is_enough(engine: Engine) -> None:
         ("ranking", {"results": [{"index": 0, "relevance_score": 0.5}]}, ""),
         ("ranking", {"data": [{"score": 1}]}, ""),
         ("ranking", {"results": []}, "no ranking"),
+        ("ranking", [{"score": 0.5, "document": "Good day", "index": 0}], ""),
+        ("ranking", [], "no ranking"),
+        ("ranking", ["Good day"], "no ranking"),
         ("poem", TEXT, "it is one of embedding, ranking, text"),
     ],
 )
@@ -143,6 +146,40 @@ def test_it_ends_at_once_when_the_engine_has(tmp_path: Path) -> None:
     ended.wait()
     with pytest.raises(NotYet, match="The engine ended after 0 s"):
         wait(Probe(str(tmp_path / "engine.sock"), "/", {}, "text"), ended.pid)
+
+
+def test_an_engine_that_ends_while_it_is_asked_is_not_waited_for(engine: Engine) -> None:
+    running = subprocess.Popen(["sleep", "60"])
+    # Its relay lives on, and says nothing.
+    asked, left = threading.Event(), threading.Event()
+    engine.replies = [lambda handler: (asked.set(), left.wait(20))]
+
+    def end() -> None:
+        asked.wait(20)
+        running.kill()
+        running.wait()
+
+    threading.Thread(target=end, daemon=True).start()
+    started = time.monotonic()
+    with pytest.raises(NotYet, match=r"The engine ended after \d s"):
+        wait(engine.probe(timeout=60), running.pid)
+    left.set()
+    assert time.monotonic() - started < 5
+
+
+def test_a_first_answer_may_take_all_the_time_that_there_is(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_await_answer, "ASK_TIMEOUT", 0.1)
+    monkeypatch.setattr(_await_answer, "PROGRESS", 0.5)
+    body = json.dumps(TEXT)
+
+    def slowly(handler: Any) -> None:
+        threading.Event().wait(1.5)
+        handler.wfile.write(f"HTTP/1.1 200 X\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+
+    engine.replies = [slowly]
+    said = wait(engine.probe(timeout=30))
+    assert len(engine.asked) == 1
+    assert "Still waiting after 1 s: /v1/completions is not answered yet" in said
 
 
 def test_wrong_answers_are_borne_for_a_while(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

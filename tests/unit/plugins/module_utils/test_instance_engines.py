@@ -17,7 +17,10 @@ def test_good_data_have_no_fault() -> None:
 
 
 def test_a_name_is_one_engine() -> None:
-    assert len(_instance_engines.faults([ENGINE, FILE_ENGINE, ENGINE])) == 1
+    assert _instance_engines.faults([ENGINE, FILE_ENGINE, ENGINE]) == [
+        "engine vllm: two files of engines' data have this name; give the one in inference_engine_directories "
+        "a name of its own, and instances that name as their engine."
+    ]
 
 
 @pytest.mark.parametrize(
@@ -27,6 +30,14 @@ def test_a_name_is_one_engine() -> None:
         ({"container": {}}, "lack container.socket_directory."),
         ({"container": "x", "tasks": {}}, "lack container.socket_directory, tasks."),
         ({"listens": "tcp"}, "lack port."),
+        (
+            {"container": {**ENGINE["container"], "entrypoint": "image"}},
+            "lack listens as tcp, which container.entrypoint: image needs.",
+        ),
+        (
+            {"container": {**ENGINE["container"], "entrypoint": ["/serve"]}},
+            "lack container.entrypoint as image (or nothing at all).",
+        ),
         ({"tasks": ["generate"]}, "lack tasks by name."),
         (
             {"tasks": {"embed": {"api": [], "probe": {"path": "/x"}}}},

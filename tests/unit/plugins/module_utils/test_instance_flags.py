@@ -11,7 +11,18 @@ import pytest
 from ansible_collections.airgap.inference.plugins.module_utils import _instance_flags
 from ansible_collections.airgap.inference.tests.unit.plugins.module_utils.instances import CHAT, ENGINE
 
-FLAGS = {"version": "0.32.0", "names": ["--max-model-len", "--enable-prefix-caching", "speculative_config"]}
+FLAGS = {
+    "version": "0.32.0",
+    "names": [
+        *(
+            "--max-model-len",
+            "--enable-prefix-caching",
+            "--no-enable-prefix-caching",
+            "speculative_config",
+            "--headless",
+        )
+    ],
+}
 
 
 @pytest.mark.parametrize(
@@ -77,8 +88,23 @@ def test_an_option_that_is_taken_back_is_not_told_to_the_engine() -> None:
     assert unknown({"xyz": None}) == []
 
 
-def test_a_switch_without_a_negated_form_has_none() -> None:
-    assert unknown({"no_enable_prefix_caching": True}, negated_options=False)
+def test_a_switch_without_a_negated_form_cannot_be_false() -> None:
+    assert unknown({"headless": False}) == [
+        "options.headless is false, and vllm 0.32.0 has no --no-headless to say so. "
+        "Leave the option out, or write null to take back what the engine's data state."
+    ]
+    assert unknown({"no_headless": True})
+    assert unknown({"enable-prefix-caching": False, "headless": True}) == []
+    # Then false says nothing at all.
+    assert unknown({"headless": False}, negated_options=False) == []
+
+
+def test_an_engine_without_any_option_has_none_in_any_version() -> None:
+    for image in ("x:0.33.0", "x:latest"):
+        (reason,) = unknown({"num_parallel": 4}, image, name="ollama", flags={"version": "", "names": []})
+        assert reason == (
+            "options.num_parallel is stated, and ollama has no options. Remove it; what can be set is in environment."
+        )
 
 
 @pytest.mark.parametrize(("image", "known"), [("x:v0.33.0", False), ("x:latest", True), ("x@sha256:ab", True)])

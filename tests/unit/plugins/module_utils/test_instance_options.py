@@ -39,6 +39,15 @@ def test_other_engines_spell_otherwise() -> None:
     assert _instance_options.option_arguments("tp_size", 2, style="underscores") == ["--tp_size", "2"]
 
 
+def test_a_list_may_be_one_text_with_commas() -> None:
+    engine = {**FILE_ENGINE, "list_style": "comma"}
+    assert _instance_options.arguments({**CHAT, "options": {"tensor_split": [3, 1]}}, engine) == [
+        "--tensor-split",
+        "3,1",
+    ]
+    assert _instance_options.arguments({**CHAT, "options": {"tensor_split": []}}, engine) == []
+
+
 def test_gpus_become_the_tensor_parallel_size_unless_stated() -> None:
     assert _instance_options.arguments({**CHAT, "gpus": 2}, ENGINE)[-2:] == ["--tensor-parallel-size", "2"]
     stated = _instance_options.arguments({**CHAT, "gpus": 2, "options": {"pipeline_parallel_size": 2}}, ENGINE)

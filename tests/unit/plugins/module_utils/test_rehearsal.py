@@ -137,6 +137,9 @@ def test_an_engine_on_a_port_is_tried_with_its_relay() -> None:
     engine, relay = services["engine"], services["relay"]
     assert [entry["target"] for entry in engine["volumes"]] == ["/model", "/cache"]
     assert (engine["entrypoint"], engine["command"]) == (["vllm"], ["launch", "render"])
+    started = relayed._replace(plan={**relayed.plan, "container": {**relayed.plan["container"], "entrypoint": "image"}})
+    engine = yaml.load(_rehearsal.overlay(started, STAGE, _rehearsal.Level("load")), _Loader)["services"]["engine"]
+    assert "entrypoint" not in engine and engine["command"] == ["vllm", "launch", "render"]
     assert set(relay) == {"container_name", "image", "restart", "volumes"}
     assert relay["container_name"] == f"{STAGE.container(relayed)}_relay"
     assert relay["image"] == STAGE.tag(RELAY.digest)

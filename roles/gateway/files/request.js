@@ -1,55 +1,94 @@
 // Which model a request's body asks for, as its engine will read it too.
 
-// Deeper than this njs reads no JSON.
+// Deeper than 31 levels njs reads no JSON.
 const TOO_DEEP = /too deep/;
+// More than that many things named model are no request, and looking for them takes time.
+const MOST_NAMED = 64;
+
+// The body as text, or undefined. njs puts U+FFFD for what is no UTF-8, which is quick; only then is it looked at closely.
+function decoded(r) {
+    const text = r.requestText;
+    if (text.includes('\ufffd')) {
+        try {
+            new TextDecoder('utf-8', {fatal: true}).decode(r.requestBuffer);
+        } catch (error) {
+            return undefined;
+        }
+    }
+    return text;
+}
+
+// Whether "model" may stand twice as a name, be it with escapes.
+function more_than_one(text) {
+    const name = /"model"\s*:/g;
+    return (name.test(text) && name.test(text)) || text.includes('\\u006');
+}
+
+// The text with each name "model" replaced by the mark and a number, or undefined.
+function renamed(text, mark) {
+    const name = /"model"\s*:/g;
+    const parts = [];
+    let from = 0;
+    let found;
+    while ((found = name.exec(text))) {
+        if (parts.length >= 2 * MOST_NAMED) {
+            return undefined;
+        }
+        parts.push(text.slice(from, found.index), '"' + mark + parts.length + '":');
+        from = name.lastIndex;
+    }
+    parts.push(text.slice(from));
+    return parts.join('');
+}
 
 // {model, reports} or {refused}.
 function read(r) {
-    let bytes;
+    let text;
     try {
-        bytes = r.requestBuffer;
+        // Nothing that was sent is nothing here.
+        if (!r.requestBuffer || !r.requestBuffer.length) {
+            return {refused: 'not_json'};
+        }
+        text = decoded(r);
     } catch (error) {
         // It came in so many small pieces that it did not fit its buffer, and older njs reads no file.
         return {refused: 'request_too_large'};
     }
-    if (!bytes || !bytes.length) {
-        return {refused: 'not_json'};
-    }
-    let text;
-    try {
-        // A byte order mark stays, and is then no JSON.
-        text = new TextDecoder('utf-8', {fatal: true, ignoreBOM: true}).decode(bytes);
-    } catch (error) {
+    if (text === undefined) {
         return {refused: 'not_utf8'};
     }
-    // Parsers differ in which of two equal names counts. So each "model" is renamed, and then there must be one at the top.
-    // Clients cannot guess the id of their request.
-    const mark = 'model ' + r.variables.request_id + ' ';
-    let count = 0;
-    const marked = text.replace(/"model"(\s*:)/g, (whole, colon) => '"' + mark + count++ + '"' + colon);
+    // Parsers differ in which of two equal names counts. So where there may be two, each "model" gets another name,
+    // which no client can guess, and one of them is to be at the top.
+    let name = 'model';
+    if (more_than_one(text)) {
+        name = 'model ' + r.variables.request_id + ' ';
+        text = renamed(text, name);
+        if (text === undefined) {
+            return {refused: 'model_ambiguous'};
+        }
+    }
     let data;
     try {
-        data = JSON.parse(marked);
+        data = JSON.parse(text);
     } catch (error) {
         return {refused: TOO_DEEP.test(error.message) ? 'too_deep' : 'not_json'};
     }
     if (data === null || typeof data !== 'object' || Array.isArray(data)) {
         return {refused: 'not_json'};
     }
-    const named = [];
-    const names = Object.keys(data);
-    for (let i = 0; i < names.length; i++) {
-        if (names[i].startsWith(mark)) {
-            named.push(names[i]);
-        } else if (names[i].toLowerCase() === 'model') {
+    const all = Object.keys(data);
+    let model;
+    for (let i = 0; i < all.length; i++) {
+        if (all[i].startsWith(name) && (name !== 'model' || all[i] === name)) {
+            if (model !== undefined) {
+                return {refused: 'model_ambiguous'};
+            }
+            model = data[all[i]];
+        } else if (all[i].toLowerCase() === 'model') {
             // Some engines do not mind the case, and one with escapes is the same name to all of them.
             return {refused: 'model_ambiguous'};
         }
     }
-    if (named.length > 1) {
-        return {refused: 'model_ambiguous'};
-    }
-    const model = named.length ? data[named[0]] : undefined;
     if (typeof model !== 'string' || !model) {
         return {refused: 'model_missing'};
     }

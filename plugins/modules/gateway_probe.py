@@ -240,9 +240,7 @@ def main() -> None:
     except AirgapError as error:
         module.fail_json(msg=str(error))
     seconds = int(time.monotonic() - began) + 1
-    module.exit_json(
-        changed=False, checks=checks, requests=requests, marker=marker, time=started, seconds=seconds
-    )
+    module.exit_json(changed=False, checks=checks, requests=requests, marker=marker, time=started, seconds=seconds)
 
 
 if __name__ == "__main__":

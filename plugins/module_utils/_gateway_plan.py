@@ -27,6 +27,8 @@ def plan(
     return {
         "routes": routes,
         "locations": _locations(instances),
+        "rates": _alike(clients, ("rate", "burst")),
+        "concurrencies": _alike(clients, ("concurrency",)),
         "config": {
             "models": models,
             "paths": {
@@ -47,6 +49,15 @@ def plan(
             },
         },
     }
+
+
+def _alike(clients: Sequence[Entry], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Clients with the same limits: they share a zone of nginx's memory, and each is counted for itself."""
+    groups: dict[tuple[Any, ...], list[str]] = {}
+    for client in clients:
+        if client.get(names[0]):
+            groups.setdefault(tuple(client.get(name) or 0 for name in names), []).append(str(client["name"]))
+    return [{**dict(zip(names, values)), "clients": members} for values, members in groups.items()]
 
 
 def api(instance: Entry) -> dict[str, list[str]]:

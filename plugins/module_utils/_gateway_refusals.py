@@ -66,8 +66,8 @@ def client(clients: Sequence[Entry], position: int, tokens: bool) -> Iterator[st
     where = f"gateway_clients: client {name or 'number ' + str(position + 1)}"
     if not _NAME.match(name):
         yield f"{where}: name is {name!r}; it is made of letters, digits, dots, underscores and hyphens, since the audit log names it so."
-    elif name in [str(other.get("name")) for other in before]:
-        yield f"{where}: the name stands twice; give each client its own."
+    elif name.lower() in [str(other.get("name")).lower() for other in before]:
+        yield f"{where}: the name stands twice (large and small letters are the same here); give each client its own."
     yield from (f"{where}: {reason}" for reason in _key(described, before))
     yield from (f"{where}: {reason}" for reason in _claims(described, before, tokens))
     yield from (f"{where}: {reason}" for reason in _limits(described))

@@ -15,7 +15,7 @@ import pytest
 from gateway_room import API, Answer, Room, StandIn, sha256
 from tokens_room import Identity
 
-KEYS = {name: f"key-of-{name}" for name in ("radiology", "slow", "single", "limited", "monitor")}
+KEYS = {name: f"key-of-{name}" for name in ("radiology", "slow-1.b", "default", "limited", "monitor", "slow-2")}
 TRITON = [
     {"path": "/v2/models/{model}/infer", "methods": ["POST"]},
     {"path": "/v2/models/{model}/ready", "methods": ["GET"]},
@@ -43,6 +43,7 @@ def fixture_room(identity: Identity) -> Iterator[Room]:
         clients[2].update(concurrency=1)
         clients[3].update(models=["vec"])
         clients[4].update(models=[], metrics=True)
+        clients[5].update(rate="1r/m", burst=1)
         clients.append({"name": "triage", "claims": {"azp": "triage-app"}, "models": ["tiny"], "metrics": True})
         clients.append({"name": "hasty", "claims": {"azp": "hasty-app", "groups": "ward"}, "rate": "1r/m", "burst": 1})
         room.start(
@@ -102,6 +103,14 @@ def test_the_engine_sees_neither_the_key_nor_the_clients_host(room: Room) -> Non
     assert "authorization" not in headers
     assert "cookie" not in headers
     assert headers["x-request-id"] == answer.headers["X-Request-Id"]
+
+
+def test_a_key_may_come_in_the_header_of_the_other_api(room: Room) -> None:
+    answer = room.ask("POST", CHAT, None, {"model": "tiny"}, X_Api_Key=KEYS["radiology"])
+    assert answer.status == 200
+    assert "x-api-key" not in {name.lower() for name in engine(room, "chat").seen[-1]["headers"]}
+    assert room.ask("GET", "/v1/models", None, X_Api_Key="wrong").status == 401
+    assert room.ask("GET", "/v1/models", "wrong", X_Api_Key=KEYS["radiology"]).status == 401
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256"])
@@ -421,27 +430,29 @@ def test_a_client_that_goes_away_stops_the_engine(room: Room) -> None:
 
 
 def test_a_rate_bites_its_own_client_only(room: Room) -> None:
-    answers = [chat(room, KEYS["slow"]) for _attempt in range(3)]
+    answers = [chat(room, KEYS["slow-1.b"]) for _attempt in range(3)]
     assert [answer.status for answer in answers] == [200, 200, 429]
     assert answers[2].headers["Retry-After"] == "1"
     assert answers[2].code == "rate_limit_exceeded"
-    assert room.audited(answers[2])["client"] == "slow"
+    assert room.audited(answers[2])["client"] == "slow-1.b"
     assert chat(room).status == 200
+    # Another client with the same limit.
+    assert chat(room, KEYS["slow-2"]).status == 200
 
 
 def test_a_limit_on_concurrency_bites(room: Room) -> None:
     engine(room, "chat").pause = 0.1
     connection = room.connect()
     connection.request(
-        "POST", CHAT, b'{"model": "tiny", "stream": true}', {"Authorization": f"Bearer {KEYS['single']}"}
+        "POST", CHAT, b'{"model": "tiny", "stream": true}', {"Authorization": f"Bearer {KEYS['default']}"}
     )
     response = connection.getresponse()
-    assert chat(room, KEYS["single"]).status == 429
+    assert chat(room, KEYS["default"]).status == 429
     response.read()
     connection.close()
     engine(room, "chat").pause = 0
     time.sleep(0.1)
-    assert chat(room, KEYS["single"]).status == 200
+    assert chat(room, KEYS["default"]).status == 200
 
 
 def test_an_engines_own_error_passes_as_it_is(room: Room) -> None:

@@ -10,8 +10,13 @@ function own(object, name) {
     return Object.prototype.hasOwnProperty.call(object, name) ? object[name] : undefined;
 }
 
+// The key or token; clients of Anthropic's API have another header for it.
 function bearer(r) {
-    const found = /^bearer +([^ ]+)$/i.exec(r.headersIn['Authorization'] || '');
+    const stated = r.headersIn['Authorization'];
+    if (stated === undefined) {
+        return r.headersIn['X-Api-Key'] || '';
+    }
+    const found = /^bearer +([^ ]+)$/i.exec(stated);
     return found ? found[1] : '';
 }
 

@@ -82,3 +82,18 @@ def test_tokens_with_their_keys_and_clients() -> None:
     assert told["leeway"] == 30
     assert told["clients"] == [{"name": "c", "claims": {"azp": "c", "level": "3"}}]
     assert [key["alg"] for key in told["keys"]] == ["ES256"]
+
+
+def test_clients_with_the_same_limits_share_a_zone() -> None:
+    clients = [
+        {"name": "a", "rate": "1r/s", "burst": 5, "concurrency": 2},
+        {"name": "b", "rate": "1r/s", "concurrency": 2},
+        {"name": "c", "rate": "1r/s", "burst": 5},
+        {"name": "d"},
+    ]
+    planned = _gateway_plan.plan([instance("chat", "m")], clients)
+    assert planned["rates"] == [
+        {"rate": "1r/s", "burst": 5, "clients": ["a", "c"]},
+        {"rate": "1r/s", "burst": 0, "clients": ["b"]},
+    ]
+    assert planned["concurrencies"] == [{"concurrency": 2, "clients": ["a", "b"]}]

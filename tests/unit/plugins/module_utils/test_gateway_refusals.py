@@ -71,7 +71,7 @@ def test_a_client_that_is_wrong(change: dict[str, Any], words: str) -> None:
 
 
 def test_clients_that_cannot_be_told_apart() -> None:
-    assert "the name stands twice" in refused(CLIENT, {**CLIENT, "key_sha256": "8e" * 32})[0]
+    assert "the name stands twice" in refused(CLIENT, {**CLIENT, "name": "A", "key_sha256": "8e" * 32})[0]
     assert refused(CLIENT, {**CLIENT, "name": "b"}) == [
         "gateway_clients: client b: key_sha256 is that of client a as well; a key means one client. Make another key."
     ]

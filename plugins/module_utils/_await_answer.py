@@ -164,17 +164,23 @@ def wait(probe: Probe, main_pid: int, say: Callable[[str], None]) -> None:
 def main(argv: list[str]) -> int:
     """For a unit's ExecStartPost: the journal has what is said, systemd the exit status."""
     if len(argv) != 2:
-        print(f"Usage: {argv[0]} <probe.json>", file=sys.stderr)
+        sys.stderr.write(f"Usage: {argv[0]} <probe.json>\n")
         return 2
     try:
-        wait(read(argv[1]), int(os.environ.get("MAINPID") or 0), lambda text: print(text, flush=True))
+        wait(read(argv[1]), int(os.environ.get("MAINPID") or 0), _say)
     except (NotYet, WrongAnswer) as error:
-        print(error, flush=True)
+        _say(str(error))
         return 1
     except (OSError, ValueError, TypeError) as error:
-        print(f"{argv[1]} cannot be used: {error}", flush=True)
+        _say(f"{argv[1]} cannot be used: {error}")
         return 2
     return 0
+
+
+def _say(text: str) -> None:
+    # The journal has it at once.
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 class _Connection(http.client.HTTPConnection):
@@ -286,4 +292,4 @@ def _excerpt(body: bytes) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    raise SystemExit(main(sys.argv))

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -40,7 +40,7 @@ def fixture_room() -> Iterator[Room]:
         yield room
 
 
-def clients(site: list[dict[str, Any]] = SITE) -> list[Client]:
+def clients(site: Sequence[dict[str, Any]] = tuple(SITE)) -> list[Client]:
     keys = [f"key-of-{entry['name']}" for entry in SITE]
     return [_gateway.described({"key_file": "/k"}, key, site, sha256(key), 0) for key in keys]
 

@@ -34,7 +34,12 @@ def proc(tmp_path: Path) -> str:
     }
     for name, rows in tables.items():
         (tmp_path / "net" / name).write_text(HEAD + rows)
-    for pid, comm, inode, group in ((1, "systemd", 11, "0::/init.scope"), (70, "sshd", 11, "0::/system.slice/ssh.service"), (80, "nginx", 13, "0::/system.slice/docker-1f.scope")):  # fmt: skip
+    processes = (
+        (1, "systemd", 11, "0::/init.scope"),
+        (70, "sshd", 11, "0::/system.slice/ssh.service"),
+        (80, "nginx", 13, "0::/system.slice/docker-1f.scope"),
+    )
+    for pid, comm, inode, group in processes:
         (tmp_path / str(pid) / "fd").mkdir(parents=True)
         (tmp_path / str(pid) / "comm").write_text(f"{comm}\n")
         (tmp_path / str(pid) / "cgroup").write_text(f"{group}\n")

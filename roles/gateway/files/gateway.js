@@ -180,6 +180,21 @@ function engine_metrics(r) {
     }
 }
 
+// A fault of this script is told in the audit log, since nginx's own log is silent about requests.
+function guarded(handler) {
+    return r => {
+        try {
+            handler(r);
+        } catch (error) {
+            r.variables.refused = 'gateway_error: ' + String(error.message).slice(0, LONGEST_NAME);
+            r.return(500);
+        }
+    };
+}
+
 export default {
-    key_client, opened, admit, route, models, model, health, nothing, metrics, engine_metrics, usage: meter.usage, counted: meter.counted,
+    key_client, opened, admit,
+    route: guarded(route), models: guarded(models), model: guarded(model), health: guarded(health), nothing: guarded(nothing),
+    metrics: guarded(metrics), engine_metrics: guarded(engine_metrics),
+    usage: meter.usage, counted: meter.counted,
 };

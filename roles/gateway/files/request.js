@@ -5,6 +5,22 @@ const TOO_DEEP = /too deep/;
 // More than that many things named model are no request, and looking for them takes time.
 const MOST_NAMED = 64;
 
+// Reading a large body of very many small parts would keep this worker from its other requests.
+const LARGE = 1 << 20;
+const MOST_PARTS = 1000000;
+const SAMPLES = 128;
+const SAMPLE = 256;
+
+// About how many values a text has, from samples where no client can expect them.
+function parts(text) {
+    let found = 0;
+    for (let i = 0; i < SAMPLES; i++) {
+        const from = Math.floor(Math.random() * (text.length - SAMPLE));
+        found += text.slice(from, from + SAMPLE).split(/[,:[{]/).length - 1;
+    }
+    return found * text.length / (SAMPLES * SAMPLE);
+}
+
 // The body as text, or undefined. njs puts U+FFFD for what is no UTF-8, which is quick; only then is it looked at closely.
 function decoded(r) {
     const text = r.requestText;
@@ -27,18 +43,18 @@ function more_than_one(text) {
 // The text with each name "model" replaced by the mark and a number, or undefined.
 function renamed(text, mark) {
     const name = /"model"\s*:/g;
-    const parts = [];
+    const pieces = [];
     let from = 0;
     let found;
     while ((found = name.exec(text))) {
-        if (parts.length >= 2 * MOST_NAMED) {
+        if (pieces.length >= 2 * MOST_NAMED) {
             return undefined;
         }
-        parts.push(text.slice(from, found.index), '"' + mark + parts.length + '":');
+        pieces.push(text.slice(from, found.index), '"' + mark + pieces.length + '":');
         from = name.lastIndex;
     }
-    parts.push(text.slice(from));
-    return parts.join('');
+    pieces.push(text.slice(from));
+    return pieces.join('');
 }
 
 // {model, reports} or {refused}.
@@ -56,6 +72,9 @@ function read(r) {
     }
     if (text === undefined) {
         return {refused: 'not_utf8'};
+    }
+    if (text.length > LARGE && parts(text) > MOST_PARTS) {
+        return {refused: 'too_many_parts'};
     }
     // Parsers differ in which of two equal names counts. So where there may be two, each "model" gets another name,
     // which no client can guess, and one of them is to be at the top.

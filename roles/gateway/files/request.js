@@ -59,6 +59,10 @@ function renamed(text, mark) {
 
 // {model, reports} or {refused}.
 function read(r) {
+    // An engine might read something else than what stands here.
+    if ((r.headersIn['Content-Encoding'] || 'identity').toLowerCase() !== 'identity') {
+        return {refused: 'encoded_body'};
+    }
     let text;
     try {
         // Nothing that was sent is nothing here.

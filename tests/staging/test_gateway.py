@@ -521,7 +521,7 @@ def test_the_audit_log_tells_who_and_why_and_no_secret(room: Room) -> None:
     answers = [
         room.ask("POST", CHAT + "?secret=q", KEYS["radiology"], {"model": "tiny", "prompt": "a secret"}),
         room.ask("GET", "/elsewhere", KEYS["radiology"]),
-        room.ask("GET", '/quote"d', "wrong"),
+        room.ask("GET", '/quote"d%c0%af', "wrong"),
     ]
     told = [room.audited(answer) for answer in answers]
     assert [(line["client"], line["status"], line["refused"], line["instance"], line["model"]) for line in told] == [
@@ -529,6 +529,7 @@ def test_the_audit_log_tells_who_and_why_and_no_secret(room: Room) -> None:
         ("radiology", 404, "not_found", "", ""),
         ("", 401, "invalid_api_key", "", ""),
     ]
+    assert told[2]["path"].startswith('/quote"d\ufffd')
     fields = "time id client address method path model instance status refused bytes_in bytes_out prompt_tokens completion_tokens first_byte_s duration_s"
     assert " ".join(told[0]) == fields
     assert told[0]["first_byte_s"] >= 0

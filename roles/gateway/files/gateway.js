@@ -196,5 +196,5 @@ export default {
     key_client, opened, admit,
     route: guarded(route), models: guarded(models), model: guarded(model), health: guarded(health), nothing: guarded(nothing),
     metrics: guarded(metrics), engine_metrics: guarded(engine_metrics),
-    usage: meter.usage, counted: meter.counted,
+    usage: meter.usage, counted: meter.counted, told_path: meter.told_path,
 };

@@ -97,6 +97,11 @@ function counted(r) {
     return '1';
 }
 
+// nginx would write bytes that are no UTF-8 into the audit log as they are.
+function told_path(r) {
+    return r.uri || '';
+}
+
 const KINDS = [
     ['requests_total', 'counter', 'Requests by client, model and status.', ['client', 'model', 'status']],
     ['refused_total', 'counter', 'Requests that the gateway refused, by client and reason.', ['client', 'reason']],
@@ -137,4 +142,4 @@ function exposition(r) {
     return text.join('\n') + '\n';
 }
 
-export default {usage, counted, exposition};
+export default {usage, counted, told_path, exposition};

@@ -27,7 +27,7 @@ def plan(
     return {
         "routes": routes,
         "locations": _locations(instances),
-        "rates": _alike(clients, ("rate", "burst")),
+        "rates": [{**limit, "retry_after": retry_after(limit["rate"])} for limit in _alike(clients, ("rate", "burst"))],
         "concurrencies": _alike(clients, ("concurrency",)),
         "config": {
             "models": models,
@@ -58,6 +58,12 @@ def _alike(clients: Sequence[Entry], names: Sequence[str]) -> list[dict[str, Any
         if client.get(names[0]):
             groups.setdefault(tuple(client.get(name) or 0 for name in names), []).append(str(client["name"]))
     return [{**dict(zip(names, values)), "clients": members} for values, members in groups.items()]
+
+
+def retry_after(rate: str) -> int:
+    """Whole seconds after which a rate like 10r/s or 20r/m has room for one more request."""
+    count, _slash, unit = rate.partition("r/")
+    return -(-(60 if unit == "m" else 1) // int(count))
 
 
 def api(instance: Entry) -> dict[str, list[str]]:

@@ -374,6 +374,12 @@ class Room:
                         "SETUID",
                     ),
                     *("--tmpfs", "/run", "--tmpfs", "/var/cache/nginx", "--pids-limit", "512", "--log-driver", "none"),
+                    *(
+                        "--memory",
+                        variables.get(
+                            "memory", yaml.safe_load((ROLE / "defaults/main.yml").read_text())["gateway_memory"]
+                        ),
+                    ),
                     *(part for source, inside in mounts.items() for part in ("--volume", f"{source}:{inside}:ro")),
                     *("--entrypoint", "nginx", self.image, "-c", "/etc/gateway/nginx.conf", "-g", "daemon off;"),
                 ],

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from ansible_collections.airgap.inference.plugins.module_utils import _gateway_plan
 from ansible_collections.airgap.inference.tests.unit.plugins.module_utils.test_jwks import EC_KEY
 
@@ -93,7 +94,15 @@ def test_clients_with_the_same_limits_share_a_zone() -> None:
     ]
     planned = _gateway_plan.plan([instance("chat", "m")], clients)
     assert planned["rates"] == [
-        {"rate": "1r/s", "burst": 5, "clients": ["a", "c"]},
-        {"rate": "1r/s", "burst": 0, "clients": ["b"]},
+        {"rate": "1r/s", "burst": 5, "retry_after": 1, "clients": ["a", "c"]},
+        {"rate": "1r/s", "burst": 0, "retry_after": 1, "clients": ["b"]},
     ]
     assert planned["concurrencies"] == [{"concurrency": 2, "clients": ["a", "b"]}]
+
+
+@pytest.mark.parametrize(
+    ("rate", "seconds"),
+    [("10r/s", 1), ("1r/s", 1), ("90r/m", 1), ("60r/m", 1), ("20r/m", 3), ("7r/m", 9), ("1r/m", 60)],
+)
+def test_a_client_comes_again_when_its_rate_has_room(rate: str, seconds: int) -> None:
+    assert _gateway_plan.retry_after(rate) == seconds

@@ -561,8 +561,16 @@ def test_too_much_at_once_costs_a_worker_and_not_the_gateway() -> None:
         room.engine("chat", StandIn(models=["tiny"], thinks=2))
         room.start(clients=[{"name": "ward", "key_sha256": sha256(KEY)}], memory="256m")
         before = room.processes()
-        replies = flood(room, message("POST", CHAT, KEY, big), 8, timeout=30)
-        assert len(replies) < 8
+
+        def ask(_turn: int) -> list[Reply]:
+            # The worker may go in the middle of a handshake.
+            with contextlib.suppress(OSError):
+                return room.line.send(message("POST", CHAT, KEY, big), 30)
+            return []
+
+        with ThreadPoolExecutor(8) as pool:
+            answered = [replies for replies in pool.map(ask, range(8)) if replies]
+        assert len(answered) < 8
         assert room.processes().keys() != before.keys()
         assert min(room.processes()) == min(before)
         room.engines[0].thinks = 0

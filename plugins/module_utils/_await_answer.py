@@ -10,11 +10,13 @@ answers. It therefore knows Python's own library and nothing else, and runs with
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import json
 import math
 import os
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -189,9 +191,17 @@ class _Connection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+        # The engine owns the directory, and root asks: a link there could lead to any other socket. What was looked at is what is
+        # connected to, since the kernel follows the descriptor and not the name.
+        there = os.open(self._path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISSOCK(os.fstat(there).st_mode):
+                raise OSError(errno.ENOTSOCK, "it is no socket")
+            self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.sock.settimeout(self.timeout)
+            self.sock.connect(f"/proc/self/fd/{there}")
+        finally:
+            os.close(there)
 
     def cut(self) -> None:
         """End a request that another thread waits for."""

@@ -10,6 +10,8 @@ from typing import Any, Mapping, NamedTuple
 
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 
+_NO_LIMIT = 1 << 62
+
 
 class Seal(NamedTuple):
     """What the kernel says of a container's first process."""
@@ -27,6 +29,11 @@ class Seal(NamedTuple):
     # Which network namespace it is in, as the kernel names it; empty where that cannot be read.
     network_namespace: str = ""
     ipc_of_host: bool = False
+    # The kernel's limits: None where they cannot be read, 0 where there is none.
+    most_processes: int | None = None
+    most_memory: int | None = None
+    # What was asked for, bytes; 0 for none.
+    asked_memory: int = 0
 
 
 def read(container: Mapping[str, Any], proc: str = "/proc") -> Seal:
@@ -50,6 +57,9 @@ def read(container: Mapping[str, Any], proc: str = "/proc") -> Seal:
         network_mode=str(container["HostConfig"]["NetworkMode"]),
         network_namespace=_link(base + "/ns/net"),
         ipc_of_host=bool(_link(base + "/ns/ipc")) and _link(base + "/ns/ipc") == _link(os.path.join(proc, "1/ns/ipc")),
+        most_processes=_limit(base, "pids.max", "pids/pids.max"),
+        most_memory=_limit(base, "memory.max", "memory/memory.limit_in_bytes"),
+        asked_memory=int(container["HostConfig"].get("Memory") or 0),
     )
 
 
@@ -79,6 +89,12 @@ def breaches(seal: Seal, may_be_root: bool = False, engine: Seal | None = None) 
         found.append("it shares the memory (IPC) of the host")
     if not seal.root_read_only:
         found.append("its root file system is writable")
+    if seal.most_processes is None:
+        found.append("whether its processes are limited cannot be read")
+    elif not seal.most_processes:
+        found.append("its processes are not limited (pids)")
+    if seal.asked_memory and not 0 < (seal.most_memory or 0) <= seal.asked_memory:
+        found.append(f"its memory is not limited to the {seal.asked_memory} bytes that were asked for")
     return found
 
 
@@ -106,6 +122,19 @@ def _link(path: str) -> str:
         return os.readlink(path)
     except OSError:
         return ""
+
+
+def _limit(base: str, unified: str, divided: str) -> int | None:
+    """A limit as the container's own file system of control groups shows it, of version 2 or 1."""
+    for name in (unified, divided):
+        try:
+            with open(os.path.join(base, "root/sys/fs/cgroup", name), encoding="ascii") as stream:
+                text = stream.read().strip()
+        except OSError:
+            continue
+        # Version 1 says "none" by the largest number of pages.
+        return int(text) if text.isdigit() and int(text) < _NO_LIMIT else 0
+    return None
 
 
 def _status(text: str) -> dict[str, str]:

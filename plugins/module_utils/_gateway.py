@@ -73,6 +73,16 @@ def examine(gateway: Gateway, clients: Sequence[Client], seat: Seat, marker: str
     return Told(checks, asked)
 
 
+def unseen(clients: Sequence[Client], stated: Sequence[Mapping[str, Any]]) -> list[Check]:
+    """The site's clients as whom nobody can ask."""
+    seen = {client.name for client in clients}
+    names = [str(entry.get("name")) for entry in stated if str(entry.get("name")) not in seen]
+    if not names:
+        return []
+    told = f"nobody asked as {', '.join(names)}: acceptance_clients has no file with the key or token of these"
+    return [Check("keys", "", True, told, made=False)]
+
+
 def seat_at(url: str, ca_path: str, certificate: str | None, key: str | None, timeout: int) -> Seat:
     """The seat before a gateway."""
     address = parse_url(url, ca_path)

@@ -145,8 +145,12 @@ def _environment(instance: Instance, engine: Engine) -> Iterator[str]:
 def _options(instance: Instance, engine: Engine) -> Iterator[str]:
     reserved = {underscored(option) for option in engine.get("reserved_options") or []}
     for option in sorted(instance.get("options") or {}):
-        if underscored(option) in reserved:
-            yield f"options.{option} is set by the role itself (see the engine's data); remove it."
+        # vLLM takes a part of a mapping as option.part.
+        if underscored(option).partition(".")[0] in reserved:
+            yield (
+                f"options.{option} is not an instance's to state: the role sets it, or it leads elsewhere "
+                "(reserved_options in the engine's data). Remove it."
+            )
     needed, own = _instance_options.mounted_options(instance, engine), _instance_options.own_options(instance)
     for option, value in sorted(needed.items()):
         if option in own and isinstance(value, Mapping) and not isinstance(own[option], Mapping):

@@ -19,10 +19,14 @@ def look(socket: str, uid: int, gid: int) -> tuple[dict[str, Any], list[str]]:
     faults = []
     for name, path in (("directory", directory), ("socket", socket)):
         try:
-            state = os.stat(path)
+            # The engine owns the directory: a link there would show what is elsewhere.
+            state = os.lstat(path)
         except OSError as error:
             return seen, [f"{path}: {error.strerror}"]
         seen[name] = {"uid": state.st_uid, "gid": state.st_gid, "mode": f"{stat.S_IMODE(state.st_mode):04o}"}
+        if stat.S_ISLNK(state.st_mode):
+            faults.append(f"{path} is a symbolic link, which leads to {os.readlink(path)}")
+            return seen, faults
         if name == "socket" and not stat.S_ISSOCK(state.st_mode):
             faults.append(f"{path} is no socket")
         if state.st_uid not in (uid, 0):

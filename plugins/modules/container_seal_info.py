@@ -10,8 +10,9 @@ module: container_seal_info
 short_description: Prove that a running container cannot reach anything
 version_added: "0.1.0"
 description:
-  - Reads from the kernel what the first process of a container has, network interfaces, routes, capabilities, user, root,
+  - Reads from the kernel what the first process of a container has, network interfaces, routes, capabilities, user, root, limits,
     rather than what its configuration asked for.
+  - The number of processes must be limited. Memory must be limited where its configuration says so.
   - Needs root on the host, since the kernel shows another user's process to root only.
 author:
   - airgap.inference contributors (@airgap-inference)
@@ -90,6 +91,9 @@ containers:
         network_mode: none
         network_namespace: "net:[4026532261]"
         ipc_of_host: false
+        most_processes: 8192
+        most_memory: 0
+        asked_memory: 0
         pid: 4711
 """
 

@@ -235,7 +235,8 @@ def main() -> None:
             instances = [_gateway_client.Instance(**entry) for entry in stated["instances"]]
             gateway = _gateway.Gateway(stated["url"], instances, stated["metrics_networks"])
             told = _gateway.examine(gateway, clients, seat, marker, params["limit_requests"])
-            checks.extend({"host": stated["host"], **check._asdict()} for check in told.checks)
+            found = [*told.checks, *_gateway.unseen(clients, params["site_clients"])]
+            checks.extend({"host": stated["host"], **check._asdict()} for check in found)
             requests.extend({"host": stated["host"], **asked._asdict()} for asked in told.asked)
     except AirgapError as error:
         module.fail_json(msg=str(error))

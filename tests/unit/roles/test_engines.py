@@ -167,6 +167,33 @@ def test_an_instance_cannot_set_what_the_engines_data_set(engine: dict[str, Any]
         assert _instance.refusals([{**plain, "environment": {name: "x"}}], [engine], IMAGES, MODELS)
 
 
+# Credentials, where telemetry goes, options by a file, and what writes prompts into a log. Numbers of tokens are none of it.
+LEADS_ELSEWHERE = re.compile(
+    r"--((hf|api|auth|access)-token|token|(.+-)?(key|keys|keyfile|key-file|keyfile-password)|otlp-.+|.+-traces-endpoint"
+    r"|(enable-)?log-(requests|outputs|deltas)(-.+)?|log-config-file|config|middleware|tool-server|kv-(transfer|events)-config"
+    r"|(allowed-local-)?media-path)\Z"
+)
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_what_leads_elsewhere_is_reserved_in_every_engine_with_a_list_of_flags(name: str) -> None:
+    found = [flag[2:].replace("-", "_") for flag in FLAGS[name]["flags"] if LEADS_ELSEWHERE.match(flag)]
+    assert len(found) > 2
+    assert set(found) - set(ENGINES[name]["reserved_options"]) == set()
+
+
+@pytest.mark.parametrize("name", ["nim", "nim-cache", "nim-model-free"])
+def test_what_vllm_reserves_is_reserved_where_its_flags_are_handed_on(name: str) -> None:
+    assert set(ENGINES["vllm"]["reserved_options"]) <= set(ENGINES[name]["reserved_options"])
+
+
+@pytest.mark.parametrize("option", ["kv_transfer_config.kv_connector", "kv-transfer-config.kv_role", "hf-token"])
+def test_a_part_or_another_spelling_of_a_reserved_option_is_refused(option: str) -> None:
+    plain = next(instances(ENGINES["vllm"]))
+    (reason,) = _instance.refusals([{**plain, "options": {option: "x"}}], [ENGINES["vllm"]], IMAGES, MODELS)
+    assert f"options.{option} is not an instance's to state" in reason
+
+
 @pytest.mark.parametrize("name", [name for name, engine in ENGINES.items() if "minimum_version" in engine])
 def test_an_older_version_is_refused(name: str) -> None:
     engine, image = ENGINES[name], "registry.example.org/engine:v0.0.1"

@@ -68,6 +68,14 @@ def fixture_no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.02)))
 
 
+def test_a_link_in_the_sockets_place_is_not_followed(engine: Engine, tmp_path: Path) -> None:
+    link = tmp_path / "link.sock"
+    link.symlink_to(engine.path)
+    with pytest.raises(NotYet, match="it is no socket"):
+        _await_answer.ask(engine.probe()._replace(socket=str(link)))
+    assert engine.asked == []
+
+
 def test_an_answer_is_enough(engine: Engine) -> None:
     _await_answer.ask(engine.probe())
     assert engine.asked == [("/v1/completions", {"model": "tiny"})]

@@ -33,6 +33,10 @@ def write(proc: Path, **texts: str) -> str:
     (directory / "net/dev").write_text(texts.get("devices", DEVICES))
     (directory / "net/route").write_text(texts.get("routes", ROUTES))
     (directory / "mountinfo").write_text(texts.get("mounts", MOUNTS))
+    groups = directory / "root/sys/fs/cgroup"
+    groups.mkdir(parents=True)
+    (groups / "pids.max").write_text(texts.get("pids", "8192\n"))
+    (groups / "memory.max").write_text(texts.get("memory", "max\n"))
     return str(proc)
 
 
@@ -53,12 +57,46 @@ def test_a_sealed_container_has_no_breach(tmp_path: Path) -> None:
         ({"status": STATUS.replace("NoNewPrivs:\t1", "NoNewPrivs:\t0")}, "gain privileges"),
         ({"status": STATUS.replace("Seccomp:\t2", "Seccomp:\t0")}, "seccomp"),
         ({"mounts": MOUNTS.replace("/ ro,relatime", "/ rw,relatime")}, "writable"),
+        ({"pids": "max\n"}, "processes are not limited"),
     ],
 )
 def test_every_breach_is_named(tmp_path: Path, texts: dict[str, str], words: str) -> None:
     breaches = _container_seal.breaches(_container_seal.read(container(), write(tmp_path, **texts)))
     assert len(breaches) == 1
     assert words in breaches[0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "kernel", "sealed"),
+    [
+        (0, "max", True),
+        (1000, "1000", True),
+        (1000, "max", False),
+        (1000, "2000", False),
+        (1 << 30, str(1 << 30), True),
+    ],
+)
+def test_memory_is_limited_where_that_was_asked_for(tmp_path: Path, asked: int, kernel: str, sealed: bool) -> None:
+    described = container()
+    described["HostConfig"]["Memory"] = asked
+    breaches = _container_seal.breaches(_container_seal.read(described, write(tmp_path, memory=kernel)))
+    told = f"its memory is not limited to the {asked} bytes that were asked for"
+    assert breaches == ([] if sealed else [told])
+
+
+def test_control_groups_of_the_first_version_say_it_elsewhere(tmp_path: Path) -> None:
+    proc = write(tmp_path)
+    groups = tmp_path / "7/root/sys/fs/cgroup"
+    for name in ("pids.max", "memory.max"):
+        (groups / name).unlink()
+    (breach,) = _container_seal.breaches(_container_seal.read(container(), proc))
+    assert breach == "whether its processes are limited cannot be read"
+    for name, text in (("pids/pids.max", "64"), ("memory/memory.limit_in_bytes", "9223372036854771712")):
+        (groups / name).parent.mkdir()
+        (groups / name).write_text(f"{text}\n")
+    seal = _container_seal.read(container(), proc)
+    assert (seal.most_processes, seal.most_memory) == (64, 0)
+    assert _container_seal.breaches(seal) == []
 
 
 def test_a_container_that_does_not_run_is_told(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_good_instance_is_not_refused() -> None:
         ({"rehearsal": "start"}, ["rehearsal is 'start'", "auto, generate, load, none"]),
         ({"gpus": 2, "options": {"tensor-parallel-size": 4}}, ["gpus is 2", "use 4"]),
         ({"gpus": 2, "options": {"tensor_parallel_size": "two"}}, ["not a number"]),
-        ({"options": {"uds": "/x"}}, ["options.uds", "itself"]),
+        ({"options": {"uds": "/x"}}, ["options.uds", "not an instance's to state"]),
         ({"options": {"served-model-name": "x"}}, ["options.served-model-name"]),
         (
             {"draft_model": "small", "options": {"speculative_config": '{"method": "eagle"}'}},

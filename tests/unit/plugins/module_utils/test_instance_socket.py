@@ -56,6 +56,13 @@ def test_a_socket_that_is_not_there(tmp_path: Path) -> None:
     ]
 
 
+def test_a_link_in_its_place_is_not_followed(path: Path) -> None:
+    link = path.parent / "link.sock"
+    link.symlink_to(path)
+    faults = _instance_socket.look(str(link), UID, GID)[1]
+    assert faults == [f"{link} is a symbolic link, which leads to {path}"]
+
+
 def test_a_file_in_its_place(tmp_path: Path) -> None:
     (tmp_path / "engine.sock").write_text("")
     assert any("is no socket" in fault for fault in _instance_socket.look(str(tmp_path / "engine.sock"), UID, GID)[1])

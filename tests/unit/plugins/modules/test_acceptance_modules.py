@@ -74,6 +74,21 @@ def test_checks_and_requests_are_returned(
     assert result["seconds"] >= 1
 
 
+def test_clients_without_a_key_to_ask_with_are_told(
+    arguments: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert [
+        check for check in run_module(gateway_probe, capsys, arguments)["checks"] if "nobody" in check["detail"]
+    ] == []
+    arguments["site_clients"] += [{"name": "trial", "key_sha256": "0" * 64}, {"name": "sso", "claims": {"azp": "x"}}]
+    (check,) = [
+        check for check in run_module(gateway_probe, capsys, arguments)["checks"] if "nobody" in check["detail"]
+    ]
+    assert check["ok"]
+    assert not check["made"]
+    assert check["detail"].startswith("nobody asked as trial, sso: acceptance_clients has no file")
+
+
 def test_a_key_is_never_shown(arguments: dict[str, Any], site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     site.answers["/v1/embeddings"] = {"error": {"message": f"who is {KEY}?"}}
     result = run_module(gateway_probe, capsys, arguments)

@@ -34,8 +34,8 @@ _GLANCE = 0.5
 PATIENCE = 30.0
 PROGRESS = 30.0
 _MAX_BODY = 16 * 1024 * 1024
-# What engines and relays say while nobody is there yet.
-_NOT_READY = (502, 503, 504)
+# What engines and relays say while nobody is there yet, or has no time.
+_NOT_READY = (429, 502, 503, 504)
 
 
 class NotYet(Exception):
@@ -56,6 +56,8 @@ class Probe(NamedTuple):
     timeout: float = 900.0
     # A container that passes the engine's port on; it can only start in the engine's running container.
     relay: str = ""
+    # Where the engine says how it is, for one that is too busy to answer.
+    health: str = ""
 
 
 def read(path: str) -> Probe:
@@ -106,6 +108,20 @@ def ask(probe: Probe, timeout: float = ASK_TIMEOUT, in_vain: Callable[[], bool] 
     lack = lacks(probe.expects, body)
     if lack:
         raise WrongAnswer(f"{said}, but {lack}: {_excerpt(body)}")
+
+
+def healthy(probe: Probe, timeout: float = LEAST) -> bool:
+    """Whether the engine says that it is well; it says nothing of whether it does what it is for."""
+    if not probe.health:
+        return False
+    connection = _Connection(probe.socket, timeout)
+    try:
+        connection.request("GET", probe.health)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def lacks(expects: str, body: bytes) -> str:

@@ -21,12 +21,25 @@ _UNIT = re.compile(r"airgap-inference@([^/\s]+)\.service\Z")
 _WANTED = "/etc/systemd/system/*.wants/airgap-inference@*.service"
 _PROPERTIES = (
     *("Id", "LoadState", "ActiveState", "SubState", "UnitFileState", "NeedDaemonReload", "Result"),
-    *("FragmentPath", "ExecMainStartTimestampMonotonic"),
+    *("FragmentPath", "ExecMainStartTimestampMonotonic", "TimeoutStopUSec"),
 )
 # What a running engine was started from. How long it may take to start or stop is none of it.
 _DESCRIPTIONS = ("compose.yml", "relay.conf")
 # What systemctl may take longer than the engines themselves: containers are made, and others finish.
 _SLACK = 300
+# How systemd shows a time: 1min 30s.
+_TIME = re.compile(r"([\d.]+)(us|ms|s|min|h|d|w|month|y)\b")
+_SECONDS = {
+    "us": 1e-6,
+    "ms": 1e-3,
+    "s": 1,
+    "min": 60,
+    "h": 3600,
+    "d": 86400,
+    "w": 604800,
+    "month": 2629800,
+    "y": 31557600,
+}
 
 
 class Unit(NamedTuple):
@@ -42,6 +55,8 @@ class Unit(NamedTuple):
     fragment: str = ""
     # Microseconds of the monotonic clock; 0 where it never was.
     started: int = 0
+    # Seconds that it has to finish its requests.
+    stop_timeout: int = 0
 
     @property
     def runs(self) -> bool:
@@ -151,9 +166,17 @@ def parse(shown: str) -> list[Unit]:
                     values.get("Result", ""),
                     values.get("FragmentPath", ""),
                     int(values.get("ExecMainStartTimestampMonotonic") or 0),
+                    _seconds(values.get("TimeoutStopUSec", "")),
                 )
             )
     return found
+
+
+def _seconds(shown: str) -> int:
+    """A time as systemd shows it; without an end it is a day."""
+    if shown == "infinity":
+        return 86400
+    return int(sum(float(number) * _SECONDS[unit] for number, unit in _TIME.findall(shown)))
 
 
 def unit_name(name: str) -> str:
@@ -172,19 +195,23 @@ def apply(decision: Decision, before: Mapping[str, Unit], timeout: int) -> Cours
     """Make it so, all instances together. How it went, the units tell."""
     touched = [*decision.start, *decision.restart, *decision.join, *decision.enable, *decision.remove]
     new = any(not before.get(name, Unit(name)).loaded for name in touched)
+    known = before
     if new or any(unit.stale for unit in before.values()):
         _require(_systemctl("daemon-reload", None, timeout), "systemd does not read its units")
+        # How long they may take to stop may be new as well.
+        known = units(touched)
+    patience = timeout + max([0, *(unit.stop_timeout for unit in known.values())])
     # All that stops has stopped before anything starts: GPUs may go from one instance to another.
-    _call("stop", [*decision.remove, *decision.restart], timeout, "The instances cannot be stopped")
-    _call("disable", decision.remove, timeout, "The instances that left the inventory cannot be disabled")
-    _call("enable", decision.enable, timeout, "The instances cannot be enabled")
+    _call("stop", [*decision.remove, *decision.restart], patience, "The instances cannot be stopped")
+    _call("disable", decision.remove, patience, "The instances that left the inventory cannot be disabled")
+    _call("enable", decision.enable, patience, "The instances cannot be enabled")
     # The pauses and counts of earlier failures are no more.
     failed = [name for name in touched if name in before and (before[name].active == "failed" or before[name].waits)]
     if failed:
-        _systemctl("reset-failed", failed, timeout)
+        _systemctl("reset-failed", failed, patience)
     course = Course(time.time(), "")
     start = [*decision.start, *decision.restart, *decision.join]
-    return course._replace(said=last_words(_systemctl("start", start, timeout), 4)) if start else course
+    return course._replace(said=last_words(_systemctl("start", start, patience), 4)) if start else course
 
 
 def failures(names: Sequence[str], after: Mapping[str, Unit], course: Course, lines: int) -> dict[str, str]:
@@ -202,27 +229,49 @@ def failures(names: Sequence[str], after: Mapping[str, Unit], course: Course, li
     return found
 
 
-def silences(names: Sequence[str], directory: str, timeout: int, lines: int) -> dict[str, str]:
-    """Why instances that run do not answer; all are asked at the same time."""
+class Silence(NamedTuple):
+    """Why an instance that runs does not answer; one that is busy says itself that it is well."""
+
+    reason: str
+    busy: bool = False
+
+
+def silences(
+    names: Sequence[str], directory: str, timeout: int, lines: int, served_before: Sequence[str] = ()
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Why instances that run do not answer, and which of those that served before are busy; all are asked at the same time."""
     with concurrent.futures.ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
-        reasons = dict(zip(names, pool.map(lambda name: _ask(name, directory, timeout), names)))
-    return {
-        name: f"The instance {name} runs and does not do what it is for: {reason}."
-        f"{_told(name, _journal.last_lines(unit_name(name), lines), lines)}"
-        for name, reason in reasons.items()
-        if reason
-    }
+        told = dict(zip(names, pool.map(lambda name: _ask(name, directory, timeout), names)))
+    failed, busy = {}, {}
+    for name, silence in told.items():
+        if not silence.reason:
+            continue
+        if silence.busy and name in served_before:
+            busy[name] = (
+                f"The instance {name} was left running and has no time for a question: {silence.reason}. It says itself that it is well. "
+                "Verify when it has less to do."
+            )
+        else:
+            failed[name] = (
+                f"The instance {name} runs and does not do what it is for: {silence.reason}."
+                f"{_told(name, _journal.last_lines(unit_name(name), lines), lines)}"
+            )
+    return failed, busy
 
 
-def _ask(name: str, directory: str, timeout: int) -> str:
+def _ask(name: str, directory: str, timeout: int) -> Silence:
     path = os.path.join(directory, name, "probe.json")
     try:
-        _await_answer.ask(_await_answer.read(path), min(float(timeout), _await_answer.ASK_TIMEOUT))
-    except (_await_answer.NotYet, _await_answer.WrongAnswer) as error:
-        return str(error)
+        probe = _await_answer.read(path)
+        try:
+            _await_answer.ask(probe, min(float(timeout), _await_answer.ASK_TIMEOUT))
+        except _await_answer.NotYet as error:
+            return Silence(str(error), _await_answer.healthy(probe))
+    except _await_answer.WrongAnswer as error:
+        return Silence(str(error))
     except (OSError, ValueError, TypeError) as error:
-        return f"{path} does not say what to ask it ({error})"
-    return ""
+        return Silence(f"{path} does not say what to ask it ({error})")
+    return Silence("")
 
 
 def _told(name: str, log: str, lines: int) -> str:

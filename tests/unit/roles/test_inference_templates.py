@@ -271,6 +271,7 @@ def test_the_engine_is_asked_for_what_it_is_for(files: dict[str, str]) -> None:
         "expects": "text",
         "timeout": 900,
         "relay": "airgap-old-relay",
+        "health": "/health",
     }
     assert "relay" not in json.loads(files["/etc/airgap/instances/chat/probe.json"])
 

@@ -76,6 +76,31 @@ def test_a_link_in_the_sockets_place_is_not_followed(engine: Engine, tmp_path: P
     assert engine.asked == []
 
 
+def test_an_engine_without_time_says_itself_how_it_is(tmp_path: Path) -> None:
+    path, status = tmp_path / "engine.sock", [b"200 OK"]
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection = listening.accept()[0]
+                except OSError:
+                    return
+                with connection:
+                    assert connection.recv(4096).startswith(b"GET /health ")
+                    connection.sendall(b"HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n" % status[0])
+
+        threading.Thread(target=serve, daemon=True).start()
+        probe = Probe(str(path), "/", {}, "text", health="/health")
+        assert _await_answer.healthy(probe)
+        assert not _await_answer.healthy(probe._replace(health=""))
+        status[0] = b"503 Service Unavailable"
+        assert not _await_answer.healthy(probe)
+    assert not _await_answer.healthy(probe)
+
+
 def test_an_answer_is_enough(engine: Engine) -> None:
     _await_answer.ask(engine.probe())
     assert engine.asked == [("/v1/completions", {"model": "tiny"})]

@@ -13,8 +13,14 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.airgap.inference.plugins.module_utils import _await_answer, _instance_service, _journal
+from ansible_collections.airgap.inference.plugins.module_utils import (
+    _await_answer,
+    _docker,
+    _instance_service,
+    _journal,
+)
 from ansible_collections.airgap.inference.plugins.module_utils._command import Result
+from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 from ansible_collections.airgap.inference.plugins.modules import instance_service
 
 TRACEBACK = """\
@@ -33,6 +39,10 @@ class Systemd:
         self.calls: list[str] = []
         self.broken: set[str] = set()
         self.dependency = False
+        # The GPUs of running containers; those that are not here cannot be asked.
+        self.gpus: dict[str, list[str]] = {}
+        # Seconds that the calls may take.
+        self.patience: list[int] = []
 
     def add(self, name: str, active: str = "active", sub: str = "running", enabled: bool = True, **more: str) -> None:
         self.units[name] = {
@@ -50,6 +60,7 @@ class Systemd:
     def run(self, argv: list[str], **_more: Any) -> Result:
         words = [word for word in argv if not word.startswith("--")]
         if words[0] == "timeout":
+            self.patience.append(int(words[1]))
             words = words[2:]
         names = [word[len("airgap-inference@") : -len(".service")] for word in words if word.startswith("airgap-")]
         verb = words[1]
@@ -63,6 +74,13 @@ class Systemd:
             getattr(self, verb.replace("-", "_"))(name)
         failed = verb == "start" and any(self.units[name]["ActiveState"] != "active" for name in names)
         return Result(1, b"", "A dependency job failed.") if failed else Result(0, b"", "")
+
+    def container(self, name: str) -> dict[str, Any]:
+        instance = name[len("airgap-") :]
+        if instance not in self.gpus:
+            raise AirgapError(f"There is no container {name} on this host")
+        requests = [{"Driver": "cdi", "DeviceIDs": [f"nvidia.com/gpu={gpu}" for gpu in self.gpus[instance]]}]
+        return {"HostConfig": {"DeviceRequests": requests if self.gpus[instance] else None}}
 
     def shown(self, name: str) -> str:
         unknown = {"LoadState": "not-found", "ActiveState": "inactive", "SubState": "dead", "UnitFileState": ""}
@@ -91,6 +109,7 @@ class Systemd:
 def systemd(monkeypatch: pytest.MonkeyPatch) -> Systemd:
     made = Systemd()
     monkeypatch.setattr(_instance_service, "run", made.run)
+    monkeypatch.setattr(_docker, "inspect_container", made.container)
     monkeypatch.setattr(_instance_service.shutil, "which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(_instance_service.glob, "glob", lambda pattern: [])
     monkeypatch.setattr(_journal, "first_attempt", lambda unit, since: "" if made.dependency else TRACEBACK)
@@ -110,7 +129,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
             raise _await_answer.NotYet(reasons[name])
 
     monkeypatch.setattr(_await_answer, "ask", ask)
-    for name in ("chat", "embed", "old", "old-2"):
+    for name in ("chat", "embed", "old", "small-1", "small-2", "small-3"):
         (tmp_path / name).mkdir()
         probe = {"socket": f"/run/airgap-inference/{name}/engine.sock", "path": "/", "body": {}, "expects": "text"}
         (tmp_path / name / "probe.json").write_text(json.dumps(probe))
@@ -118,9 +137,22 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
 
 
 def run(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, *instances: tuple[str, bool], check: bool = False, **more: Any
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    *instances: tuple[str, bool],
+    check: bool = False,
+    gpus: dict[str, list[str]] | None = None,
+    **more: Any,
 ) -> dict[str, Any]:
-    entries = [{"name": name, "changed": changed} for name, changed in instances]
+    entries = [
+        {
+            "name": name,
+            "changed": changed,
+            "base": "small" if name.startswith("small-") else "",
+            "gpus": (gpus or {}).get(name, []),
+        }
+        for name, changed in instances
+    ]
     arguments = {"instances": entries, "directory": str(tmp_path), **more}
     with patch_module_args({**arguments, "_ansible_check_mode": check}), pytest.raises(SystemExit):
         instance_service.main()
@@ -250,3 +282,102 @@ def test_a_host_without_systemd_is_told(
 ) -> None:
     monkeypatch.setattr(_instance_service.shutil, "which", lambda name: None)
     assert "systemctl is not on this host" in run(capsys, tmp_path, ("chat", False))["msg"]
+
+
+REPLICAS = (("small-1", True), ("small-2", True), ("small-3", True))
+
+
+@pytest.mark.parametrize("gpus", [{}, {"small-1": ["0"], "small-2": ["1", "2"], "small-3": ["3"]}])
+def test_replicas_are_restarted_in_two_halves(
+    systemd: Systemd,
+    asked: dict[str, str],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    gpus: dict[str, list[str]],
+) -> None:
+    for name, _changed in REPLICAS:
+        systemd.add(name)
+        systemd.gpus[name] = gpus.get(name, [])
+    systemd.add("chat")
+    result = run(capsys, tmp_path, *REPLICAS, ("chat", True), gpus=gpus)
+    assert systemd.calls == ["stop small-1 chat", "start small-1 chat", "stop small-2 small-3", "start small-2 small-3"]
+    assert sorted(result["restarted"]) == ["chat", "small-1", "small-2", "small-3"]
+    assert result["left"] == []
+
+
+def test_the_second_half_is_left_when_the_first_does_not_start(
+    systemd: Systemd, asked: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for name, _changed in REPLICAS:
+        systemd.add(name)
+        systemd.gpus[name] = []
+    systemd.broken = {"small-1"}
+    result = run(capsys, tmp_path, *REPLICAS)
+    assert result["failed"] and result["failed_instances"] == ["small-1"]
+    assert systemd.calls == ["stop small-1", "start small-1"]
+    assert (result["restarted"], result["left"]) == (["small-1"], ["small-2", "small-3"])
+    assert result["msg"].endswith("since other replicas of the same instance did not start: small-2, small-3.")
+    assert systemd.units["small-2"]["ActiveState"] == "active" and "small-2" in asked
+
+
+@pytest.mark.parametrize("held", [{"small-1": ["0"], "small-2": ["1"]}, {"small-1": ["1"]}])
+def test_replicas_whose_gpus_change_or_are_not_known_stop_together(
+    systemd: Systemd,
+    asked: dict[str, str],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    held: dict[str, list[str]],
+) -> None:
+    for name in ("small-1", "small-2"):
+        systemd.add(name)
+    systemd.gpus = held
+    run(capsys, tmp_path, *REPLICAS[:2], gpus={"small-1": ["1"], "small-2": ["2"]})
+    assert systemd.calls == ["stop small-1 small-2", "start small-1 small-2"]
+
+
+def test_one_replica_that_is_new_stops_no_other(
+    systemd: Systemd, asked: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for name in ("small-1", "small-2"):
+        systemd.add(name)
+        systemd.gpus[name] = []
+    run(capsys, tmp_path, ("small-1", False), ("small-2", True))
+    assert systemd.calls == ["stop small-2", "start small-2"]
+
+
+def test_one_that_is_busy_and_well_is_no_failure_unless_it_was_started_now(
+    systemd: Systemd,
+    asked: dict[str, str],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    well = {"chat": True, "embed": True, "old": False}
+    monkeypatch.setattr(_await_answer, "healthy", lambda probe: well[os.path.basename(os.path.dirname(probe.socket))])
+    for name in well:
+        systemd.add(name)
+        asked[name] = "it answers /v1/completions with 503"
+    result = run(capsys, tmp_path, ("chat", False), remove_others=False)
+    assert not result.get("failed") and not result["changed"]
+    assert (result["busy"], result["asked"]) == (["chat"], [])
+    assert "The instance chat was left running and has no time for a question" in str(result["warnings"])
+    # One that was started now has nothing else to do, and one that is not well has another reason.
+    result = run(capsys, tmp_path, ("chat", False), ("embed", True), ("old", False))
+    assert result["failed_instances"] == ["embed", "old"]
+
+
+def test_a_long_drain_is_waited_for(
+    systemd: Systemd, asked: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    systemd.add("chat", TimeoutStopUSec="1h 2min 3s")
+    run(capsys, tmp_path, ("chat", True), timeout=900)
+    assert set(systemd.patience) == {900 + 3723 + 300}
+
+
+@pytest.mark.parametrize(
+    ("shown", "seconds"),
+    [("", 0), ("infinity", 86400), ("1min 45s", 105), ("500ms", 0), ("1h 1.5s", 3601), ("2d", 172800)],
+)
+def test_a_time_as_systemd_shows_it(shown: str, seconds: int) -> None:
+    (unit,) = _instance_service.parse(f"Id=airgap-inference@chat.service\nTimeoutStopUSec={shown}")
+    assert unit.stop_timeout == seconds

@@ -423,6 +423,12 @@ class Room:
             context.load_cert_chain(f"{certificate}.pem", f"{certificate}.key")
         return http.client.HTTPSConnection("localhost", self.port, context=context, timeout=timeout)
 
+    def connection(self, timeout: float = 5) -> ssl.SSLSocket:
+        """A bare one, for what no library would send."""
+        context = ssl.create_default_context(cafile=str(self.ca))
+        plain = socket.create_connection(("localhost", self.port), timeout)
+        return context.wrap_socket(plain, server_hostname="localhost")
+
     def ask(
         self,
         method: str,

@@ -82,17 +82,23 @@ def test_without_a_valid_key_every_path_looks_the_same(room: Room, authorization
 def test_the_pages_of_errors_are_not_for_asking(room: Room) -> None:
     assert room.ask("GET", "/.error/400").status == 404
     assert room.ask("GET", "/.error/400", KEYS["radiology"]).status == 404
+    head = b"POST /.error/400 HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n"
+    with room.connection() as connection:
+        # Nothing of the body is sent.
+        connection.sendall(head)
+        assert connection.recv(12) == b"HTTP/1.1 404"
 
 
 @pytest.mark.parametrize("key", ["wrong", "eyJhIjoxfQ.eyJhIjoxfQ.eyJhIjoxfQ"])
-def test_without_a_valid_key_no_body_is_waited_for(room: Room, key: str) -> None:
-    head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Length: 200000\r\n\r\n"
-    connection = room.connect(timeout=5)
-    connection.connect()
-    # Nothing of the body is sent.
-    connection.sock.sendall(head.encode())
-    assert connection.sock.recv(12) == b"HTTP/1.1 401"
-    connection.close()
+@pytest.mark.parametrize(
+    "path", [CHAT, "/", "/.error", "/.error/", "/.error/x", "/.error/400x", "/.error/403", "/x/../.error/x", "/%2eerror/x", "/.error/400%0a"]
+)
+def test_without_a_valid_key_no_body_is_waited_for(room: Room, path: str, key: str) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Length: 200000\r\n\r\n"
+    with room.connection() as connection:
+        # Nothing of the body is sent.
+        connection.sendall(head.encode())
+        assert connection.recv(12) == b"HTTP/1.1 401"
 
 
 def test_the_engine_sees_neither_the_key_nor_the_clients_host(room: Room) -> None:

@@ -334,6 +334,8 @@ class Room:
             "gateway_addresses": ["127.0.0.1"],
             "gateway_port": self.port,
             "gateway_drain": 5,
+            # Tests look for lines of many requests that are refused, all from one address.
+            "gateway_audit_strangers": 1_000_000,
             **{f"gateway_{name}": value for name, value in variables.items()},
         }
         config = self.directory / "config"

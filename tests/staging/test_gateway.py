@@ -91,7 +91,19 @@ def test_the_pages_of_errors_are_not_for_asking(room: Room) -> None:
 
 @pytest.mark.parametrize("key", ["wrong", "eyJhIjoxfQ.eyJhIjoxfQ.eyJhIjoxfQ"])
 @pytest.mark.parametrize(
-    "path", [CHAT, "/", "/.error", "/.error/", "/.error/x", "/.error/400x", "/.error/403", "/x/../.error/x", "/%2eerror/x", "/.error/400%0a"]
+    "path",
+    [
+        CHAT,
+        "/",
+        "/.error",
+        "/.error/",
+        "/.error/x",
+        "/.error/400x",
+        "/.error/403",
+        "/x/../.error/x",
+        "/%2eerror/x",
+        "/.error/400%0a",
+    ],
 )
 def test_without_a_valid_key_no_body_is_waited_for(room: Room, path: str, key: str) -> None:
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Length: 200000\r\n\r\n"
@@ -549,7 +561,7 @@ def test_the_audit_log_tells_who_and_why_and_no_secret(room: Room) -> None:
         ("", 401, "invalid_api_key", "", ""),
     ]
     assert told[2]["path"].startswith('/quote"d\ufffd')
-    fields = "time id client address method path model instance status refused bytes_in bytes_out prompt_tokens completion_tokens first_byte_s duration_s"
+    fields = "time id client address method path model instance status refused bytes_in bytes_out prompt_tokens completion_tokens first_byte_s duration_s unlogged"
     assert " ".join(told[0]) == fields
     assert told[0]["first_byte_s"] >= 0
     assert told[1]["first_byte_s"] is None

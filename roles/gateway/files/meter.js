@@ -11,6 +11,9 @@ const PROMPT = /"(?:prompt|input)_tokens"\s*:\s*(\d{1,12})[,}\s]/;
 const COMPLETION = /"(?:completion|output)_tokens"\s*:\s*(\d{1,12})[,}\s]/;
 const LINE_END = 10;
 const MOST_COUNTERS = 100000;
+// Of a path in the log.
+const LONGEST_PATH = 512;
+const DAY = 86400000;
 
 // njs makes these anew for each request.
 let pieces = 0;
@@ -73,6 +76,41 @@ function add(labels, number) {
     }
 }
 
+// Whether the audit log has a line for it. Who has no key could else fill the log until journald drops the lines of others.
+// A day has so many lines for all of them, and a quarter of these for one address; the others are counted.
+function has_a_line(r) {
+    const v = r.variables;
+    if (v.client || v.opened === 'network') {
+        return true;
+    }
+    const counters = ngx.shared.counters;
+    const today = Math.floor(Date.now() / DAY);
+    // Of IPv6 a network of 64 bits is one address.
+    const address = r.rawVariables.binary_remote_addr.slice(0, 8).toString('hex');
+    try {
+        // The first step over the limit is remembered; an address that is over its own takes nothing from the others.
+        if (ngx.shared.strangers.incr(today + ' ' + address, 1, 0) <= Math.ceil(config.strangers / 4)
+            && counters.incr(JSON.stringify(['strangers', today]), 1, 0) <= config.strangers) {
+            return true;
+        }
+    } catch (error) {
+        // A zone is full: no line.
+    }
+    add(['unlogged_total'], 1);
+    add(['untold'], 1);
+    return false;
+}
+
+// How many had no line since the last line that said so.
+function untold() {
+    const key = '["untold"]';
+    const number = ngx.shared.counters.get(key);
+    if (number) {
+        add(['untold'], -number);
+    }
+    return number || 0;
+}
+
 // nginx asks for this when it writes the line of the audit log.
 function counted(r) {
     const v = r.variables;
@@ -94,17 +132,25 @@ function counted(r) {
         add(['duration_seconds_sum', model], Number(v.request_time));
         add(['duration_seconds_count', model], 1);
     }
+    if (!has_a_line(r)) {
+        return '';
+    }
+    v.unlogged = untold();
     return '1';
 }
 
-// nginx would write bytes that are no UTF-8 into the audit log as they are.
+// nginx would write bytes that are no UTF-8 into the audit log as they are, and a megabyte of control characters as six.
+// journald and pipes take a line in one piece up to some kilobytes.
 function told_path(r) {
-    return r.uri || '';
+    const path = r.uri || '';
+    const told = path.slice(0, LONGEST_PATH).replace(/[\x00-\x1f\x7f]/g, '\ufffd');
+    return path.length > LONGEST_PATH ? told + '\u2026' : told;
 }
 
 const KINDS = [
     ['requests_total', 'counter', 'Requests by client, model and status.', ['client', 'model', 'status']],
     ['refused_total', 'counter', 'Requests that the gateway refused, by client and reason.', ['client', 'reason']],
+    ['unlogged_total', 'counter', 'Requests without a valid key that had no line of their own in the audit log.', []],
     ['prompt_tokens_total', 'counter', 'Tokens of prompts, as engines report them.', ['client', 'model']],
     ['completion_tokens_total', 'counter', 'Tokens of answers, as engines report them.', ['client', 'model']],
     ['first_byte_seconds_sum', 'counter', 'Seconds until engines answered, by model.', ['model']],
@@ -127,7 +173,7 @@ function exposition(r) {
         if (kind) {
             const told = kind[3].map((name, index) => name + '=' + quoted(labels[index + 1])).join(',');
             lines[kind[0]] = lines[kind[0]] || [];
-            lines[kind[0]].push('airgap_gateway_' + kind[0] + '{' + told + '} ' + item[1]);
+            lines[kind[0]].push('airgap_gateway_' + kind[0] + (told ? '{' + told + '} ' : ' ') + item[1]);
         }
     });
     const text = [];

@@ -33,7 +33,7 @@ def check(line: dict[str, Any] | None, *more: str, **request: Any) -> list[dict[
 
 
 def test_a_right_line_is_told() -> None:
-    first, second = check(LINE, "2026/11/21 09:30:00 [notice] 1#1: start worker processes", "{broken")
+    first, second = check(LINE, "2026/11/21 09:30:00 [notice] 1#1: start worker processes", "no JSON")
     assert first["ok"]
     assert first["client"] == "radiology"
     assert first["detail"] == (
@@ -80,6 +80,27 @@ def test_a_prompt_anywhere_is_a_fault() -> None:
 def test_an_empty_log_proves_nothing() -> None:
     last = list(_audit.checks([REQUEST], _audit.parse("", MARKER)))[-1]
     assert (last["ok"], last["made"]) == (True, False)
+
+
+def test_lines_that_cannot_be_read_are_told() -> None:
+    first, second, third = check(LINE, '{"time":"2026-11-21T09:30:00+00:00","id":"a0","path":"/x', "{" * 100_000)
+    assert (first["ok"], second["ok"], third["ok"]) == (True, False, True)
+    assert second["detail"].startswith("2 of 3 lines of the audit log begin as JSON and are none")
+
+
+def test_a_line_ends_where_journald_ends_it() -> None:
+    line = json.dumps({**LINE, "path": "/\u2028\x85"}, ensure_ascii=False)
+    assert _audit.parse(line, "") == _audit.Log({"a1": json.loads(line)}, 1, 0)
+
+
+def test_a_stranger_may_be_among_those_that_are_only_counted() -> None:
+    asked = {"id": "b2", "client": "", "status": 401, "model": "", "tokens": False}
+    assert not check(LINE, **asked)[0]["ok"]
+    first = check({**LINE, "unlogged": 70}, **asked)[0]
+    assert first["ok"]
+    assert first["detail"].endswith("1 are among the 70 without a valid key that it only counts")
+    # A client's line is never left out.
+    assert not check({**LINE, "unlogged": 70}, id="b2")[0]["ok"]
 
 
 class Journal:

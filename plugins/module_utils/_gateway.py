@@ -195,6 +195,5 @@ def described(
         burst=int(entry.get("burst") or 0),
         concurrency=int(entry.get("concurrency") or 0),
         metrics=bool(entry.get("metrics")),
-        token=bool(entry) and not entry.get("key_sha256"),
         fault=fault,
     )

@@ -53,8 +53,6 @@ class Client(NamedTuple):
     burst: int = 0
     concurrency: int = 0
     metrics: bool = False
-    # Known by a token's claims instead of a key.
-    token: bool = False
     fault: str = ""
 
 
@@ -241,7 +239,6 @@ class Looker:
 
     def _concurrency(self) -> str:
         held = self.client.concurrency
-        self._counted_at_once()
         if held > _MOST_HELD:
             raise NotMade(f"the limit of {held} concurrent requests was not tried: verify holds {_MOST_HELD} at most")
         rate = per_second(self.client.rate)
@@ -267,12 +264,7 @@ class Looker:
         self.asked.append(Asked.of(answers[-1], self.client.name, "/v1/models"))
         return _bitten(answers, f"{held} requests at the same time")
 
-    def _counted_at_once(self) -> None:
-        if self.client.token:
-            raise NotMade("the limits were not tried: those of a token count at the engines, where trying them is work")
-
     def _rate(self, most_requests: int) -> str:
-        self._counted_at_once()
         rate = per_second(self.client.rate)
         if rate is None:
             raise NotMade(f"the rate {self.client.rate!r} was not tried: it is not of the form 10r/s or 30r/m")

@@ -46,6 +46,7 @@ def fixture_room(identity: Identity) -> Iterator[Room]:
         clients[5].update(rate="1r/m", burst=1)
         clients.append({"name": "triage", "claims": {"azp": "triage-app"}, "models": ["tiny"], "metrics": True})
         clients.append({"name": "hasty", "claims": {"azp": "hasty-app", "groups": "ward"}, "rate": "1r/m", "burst": 1})
+        clients.append({"name": "double", "claims": {"azp": "double-app"}, "concurrency": 2})
         room.start(
             clients=clients,
             body_limit="256k",
@@ -209,6 +210,29 @@ def test_limits_bite_the_clients_of_tokens_as_well(room: Room, identity: Identit
         (200, None),
         (429, "60"),
     ]
+    # Nothing of the next one's body is sent.
+    head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {tokens[0]}\r\nContent-Length: 200000\r\n\r\n"
+    with room.connection() as connection:
+        connection.sendall(head.encode())
+        assert connection.recv(12) == b"HTTP/1.1 429"
+    # As with a key, whatever is asked.
+    for path in ("/v1/models", "/v1/models/tiny", "/health", "/metrics", "/no/such/path"):
+        assert room.ask("GET", path, tokens[1]).status == 429, path
+
+
+def test_a_tokens_client_holds_its_places_while_its_bodies_come(room: Room, identity: Identity) -> None:
+    token = identity.token("RS256", claims={"azp": "double-app"})
+    head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: 200000\r\n\r\n"
+    with room.connection() as one, room.connection() as two:
+        for connection in (one, two):
+            connection.sendall(head.encode())
+        time.sleep(0.2)
+        assert chat(room, token).status == 429
+        assert chat(room, identity.token("RS256")).status == 200
+    deadline = time.monotonic() + 3
+    while chat(room, token).status == 429 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert chat(room, token).status == 200
 
 
 # To which model

@@ -176,11 +176,6 @@ def test_a_limit_on_concurrency_must_bite(see: See, site: Site) -> None:
     assert "does not bite" in see.failed(client)[-1]
 
 
-def test_the_limits_of_a_token_are_not_tried(see: See) -> None:
-    checks = see(GOOD._replace(token=True, concurrency=2, rate="1r/s"))[-2:]
-    assert [(check.ok, check.made) for check in checks] == [(True, False)] * 2
-
-
 def test_a_client_that_has_used_its_limit_up_waits(see: See, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses = []
 
@@ -232,9 +227,8 @@ class TestWhoAClientIs:
 
     def test_by_the_name(self) -> None:
         assert self.of(b"b", "monitor").metrics
-        assert not self.of(b"b", "monitor").token
         app = self.of(b"a token", "app")
-        assert (app.fault, app.token) == ("", True)
+        assert app.fault == ""
 
     def test_a_key_of_another_client_is_a_fault(self) -> None:
         assert "the key in /k is not the one" in self.of(b"b", "radiology").fault

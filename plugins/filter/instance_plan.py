@@ -148,7 +148,7 @@ _value:
       description: As the person wrote it, if so.
       type: float
     rehearsal:
-      description: C(level), C(cpu_images) and C(load), what is run where it cannot generate.
+      description: C(level), C(cpu_images), C(load), what is run where it cannot generate, and C(help), what makes it tell its flags.
       type: dict
 """
 

@@ -67,7 +67,12 @@ def _held(artifacts: dict[str, Any]) -> dict[str, dict[str, Any]]:
     for item in artifacts["images"]:
         stated = item.get("cuda")
         cuda = {key: str(value) for key, value in stated.items()} if isinstance(stated, dict) else {}
-        held["images"][item["name"]].update(size=item["size"], cuda=cuda)
+        held["images"][item["name"]].update(size=item["size"], cuda=cuda, flags={})
+    for item in artifacts.get("rehearsals") or []:
+        # What the engine in an image told of its flags when it was rehearsed.
+        image, told = held["images"].get(str(item.get("image"))), item.get("flags")
+        if image is not None and isinstance(told, list) and told:
+            image["flags"][str(item.get("engine"))] = [str(flag) for flag in told]
     return held
 
 

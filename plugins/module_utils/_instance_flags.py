@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import Iterator
+from typing import Any, Iterator, Mapping, NamedTuple
 
 from ansible_collections.airgap.inference.plugins.module_utils._instance_options import own_options
 from ansible_collections.airgap.inference.plugins.module_utils._instance_types import Engine, Instance, underscored
@@ -26,26 +26,62 @@ def stated_version(image: str) -> str:
     return ""
 
 
-def too_old(image: str, engine: Engine) -> str | None:
+def version_of(image: str, images: Mapping[str, Any]) -> str:
+    """The version that its tag states, or the tag by which the bundle has the same digest."""
+    digest = image.partition("@")[2]
+    same = [name for name, entry in images.items() if digest and _entry(entry).get("digest") == digest]
+    return next((version for version in map(stated_version, [image, *same]) if version), "")
+
+
+def too_old(image: str, engine: Engine, images: Mapping[str, Any] | None = None) -> str | None:
     """Why this image's engine is too old, where its tag shows that."""
-    stated, minimum = stated_version(image), engine.get("minimum_version")
+    stated, minimum = version_of(image, images or {}), engine.get("minimum_version")
     if not stated or not minimum or _numbers(stated) >= _numbers(str(minimum)):
         return None
     return f"image is {image}; below {minimum} {engine['name']} has faults that matter here. Use {minimum} or newer."
 
 
-def unknown_options(instance: Instance, engine: Engine) -> Iterator[str]:
-    """Options that the engine's own parser would refuse, where its flags are known for the image's version."""
+class Known(NamedTuple):
+    """The flags of an engine, in the form of options, and what the engine is called."""
+
+    names: frozenset[str]
+    called: str
+
+
+def known_flags(instance: Instance, engine: Engine, images: Mapping[str, Any]) -> Known | None:
+    """Those that the image itself told when it was staged; else those of the version that its tag states, or of every version."""
+    image, name = str(instance.get("image", "")), str(engine["name"])
     flags = engine.get("flags") or {}
-    listed = flags.get("names")
-    if not isinstance(listed, (list, tuple)):
+    listed, of_version = flags.get("names"), str(flags.get("version") or "")
+    version = version_of(image, images)
+    recorded: list[str] = []
+    is_recorded = isinstance(listed, (list, tuple)) and (not of_version or version == of_version.lstrip("vb"))
+    if is_recorded:
+        recorded = [str(flag) for flag in listed or []]
+    told = _told(image, name, images)
+    if told:
+        # A help may keep silent about some.
+        return Known(_options_of([*told, *recorded]), f"{name} in {image}")
+    return Known(_options_of(recorded), f"{name} {of_version}".rstrip()) if is_recorded else None
+
+
+def unchecked(instance: Instance, engine: Engine, images: Mapping[str, Any]) -> str:
+    """What could not be held against the image's engine, or nothing."""
+    image = str(instance.get("image", ""))
+    told = []
+    if known_flags(instance, engine, images) is None:
+        told.append("flags not checked (no list of its image's is known)")
+    if engine.get("minimum_version") and not version_of(image, images):
+        told.append("version not checked (its image's tag states none)")
+    return ", ".join(told)
+
+
+def unknown_options(instance: Instance, engine: Engine, images: Mapping[str, Any] | None = None) -> Iterator[str]:
+    """Options that the engine's own parser would refuse, where its flags are known for this image."""
+    flags = known_flags(instance, engine, images or {})
+    if flags is None:
         return
-    version, of_version = stated_version(str(instance.get("image", ""))), str(flags.get("version") or "")
-    # Without a version, they are those of all.
-    if version and of_version and version != of_version.lstrip("vb"):
-        return
-    called = f"{engine['name']} {of_version}".rstrip()
-    known = {underscored(str(name).lstrip("-")) for name in listed}
+    known, called = flags
     for option, value in own_options(instance).items():
         if value is None:
             # It takes back what the engine's data or a preset state.
@@ -65,6 +101,26 @@ def unknown_options(instance: Instance, engine: Engine) -> Iterator[str]:
         close = difflib.get_close_matches(name, sorted(known), n=3)
         meant = f"Did you mean {' or '.join(close)}? " if close else ""
         yield (f"options.{option} is no option of {called}. {meant}The names are the engine's own flags.")
+
+
+def _told(image: str, engine: str, images: Mapping[str, Any]) -> list[str]:
+    """The flags that the image told; the same image may stand in the bundle by another name."""
+    digest = image.partition("@")[2]
+    entries = [_entry(images.get(image)), *map(_entry, images.values())]
+    for position, entry in enumerate(entries):
+        if position == 0 or (digest and entry.get("digest") == digest):
+            told = _entry(entry.get("flags")).get(engine)
+            if isinstance(told, (list, tuple)) and told:
+                return [str(flag) for flag in told]
+    return []
+
+
+def _entry(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _options_of(flags: list[str]) -> frozenset[str]:
+    return frozenset(underscored(flag.lstrip("-")) for flag in flags)
 
 
 def _numbers(version: str) -> list[int]:

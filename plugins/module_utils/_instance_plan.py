@@ -104,7 +104,7 @@ def command(instance: Instance, engine: Engine, fixed: Sequence[Any] | None = No
 def rehearsal(instance: Instance, engine: Engine, generation: str = "") -> dict[str, Any]:
     """How the instance can be tried where its hosts are not; ``load`` is what is run where it cannot generate."""
     data = engine.get("rehearsal") or {}
-    load = data.get("load")
+    load, told = data.get("load"), data.get("help")
     values = _instance_words.words(instance, engine)
     return {
         "level": str(instance.get("rehearsal") or "auto"),
@@ -118,6 +118,14 @@ def rehearsal(instance: Instance, engine: Engine, generation: str = "") -> dict[
             "body": _instance_words.filled(load["body"], values),
         }
         if load
+        else None,
+        # How the engine tells its flags, and those that it tells at least: the role itself uses them.
+        "help": {
+            "command": [str(word) for word in told["command"]],
+            "environment": {name: str(value) for name, value in told.get("environment", {}).items()},
+            "shows": [str(word) for word in engine.get("command") or [] if str(word).startswith("--")],
+        }
+        if told
         else None,
     }
 

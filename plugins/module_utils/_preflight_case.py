@@ -8,7 +8,12 @@ from __future__ import annotations
 import json
 from typing import Any, Mapping, Sequence
 
-from ansible_collections.airgap.inference.plugins.module_utils import _instance, _preflight_host, _preflight_instance
+from ansible_collections.airgap.inference.plugins.module_utils import (
+    _instance,
+    _instance_flags,
+    _preflight_host,
+    _preflight_instance,
+)
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 from ansible_collections.airgap.inference.plugins.module_utils._preflight_host import Hardware, Held
 from ansible_collections.airgap.inference.plugins.module_utils._preflight_problem import STOPS, Problem
@@ -95,6 +100,9 @@ def _host(
             "case_at_most": None,
             "unknown": [],
             "refused": [],
+            "not_checked": _instance_flags.unchecked(
+                instance, engines[str(instance["engine"])], bundle.get("images") or {}
+            ),
         }
         questions.append(
             None
@@ -109,7 +117,7 @@ def _host(
         "driver_version": ((seen or {}).get("gpus") or {}).get("driver_version"),
         "gpus": gpus.gpus,
         "gpu_source": gpus.source,
-        "notes": gpus.notes,
+        "notes": [*gpus.notes, *_not_checked(expanded, rows)],
         "rows": rows,
         "instances": [dict(instance) for instance in instances],
     }
@@ -135,6 +143,8 @@ def _question(
     if lacking:
         row["refused"].extend(lacking)
         return None
+    # By what the image itself told when it was staged; what the inventory alone shows has been told before.
+    row["refused"].extend(_instance_flags.unknown_options(instance, engine, bundle.get("images") or {}))
     if engine["name"] not in _preflight_instance.KNOWN_ENGINES:
         row["unknown"].append(f"the engine is {engine['name']}, whose memory this collection cannot reckon with yet")
         return None
@@ -177,6 +187,16 @@ def _question(
         "image": {"cuda_version": cuda.get("version"), "require_cuda": cuda.get("require")},
         "host": {key: value for key, value in own.items() if value is not None},
     }
+
+
+def _not_checked(instances: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each instance, however many replicas it has."""
+    told = {
+        str(instance.get("base") or instance["name"]): str(row["not_checked"])
+        for instance, row in zip(instances, rows)
+        if row["not_checked"]
+    }
+    return [f"{name}: {what}" for name, what in told.items()]
 
 
 def _owners(instances: Sequence[Mapping[str, Any]], indices: Sequence[Sequence[int]]) -> dict[int, str]:

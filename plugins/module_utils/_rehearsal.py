@@ -160,7 +160,8 @@ def gpu_shortage(needed: int) -> str:
 def key(case: Case, level: Level) -> str:
     """What a success is worth for: the images, the models, the project and the level. Host paths do not matter."""
     asked = case.plan["rehearsal"]["load"] if level.name == "load" else case.plan["probe"]
-    parts = [case.digest, case.models, case.project, case.relay, level.name, asked]
+    told = case.plan["rehearsal"].get("help")
+    parts = [case.digest, case.models, case.project, case.relay, level.name, asked, *([told] if told else [])]
     return sha256_bytes(json.dumps(parts, sort_keys=True).encode())
 
 
@@ -184,13 +185,15 @@ def overlay(case: Case, stage: Stage, level: Level) -> str:
         "dns_search": ["."],
         "volumes": volumes,
     }
-    if level.name == "load":
-        words = case.plan["rehearsal"]["load"]["command"]
+    # Another command of the same image: what needs no GPU, or what tells its flags.
+    instead = case.plan["rehearsal"].get(level.name)
+    if instead:
+        words = instead["command"]
         if case.relay is not None and container.get("entrypoint") != IMAGE_ENTRYPOINT:
             # Without a socket of its own there is nothing to do before, and the program is the entry point.
             service["entrypoint"], words = words[:1], words[1:]
         service["command"] = words
-        service["environment"] = case.plan["rehearsal"]["load"]["environment"]
+        service["environment"] = instead["environment"]
     lines = [f"    {name}: {_value(value)}" for name, value in service.items()]
     if case.plan["gpus"]:
         lines.append(f"    deploy: {_devices(level.gpus)}")
@@ -221,7 +224,7 @@ def rehearse(case: Case, stage: Stage, level: Level) -> None:
         raise AirgapError(
             f"The engine's socket would be {socket}; the kernel takes {MAX_SOCKET_PATH} letters. Choose a shorter bundle_cache_directory."
         )
-    with _prepared(case, stage, level) as container:
+    with prepared(case, stage, level) as container:
         require(["docker", "start", container], f"The instance {case.name} cannot be started")
         state = _docker.inspect_container(container)
         attempts = _network_watch.Attempts(0, 0, ())
@@ -268,7 +271,7 @@ def sweep(stage: Stage) -> None:
 
 
 @contextlib.contextmanager
-def _prepared(case: Case, stage: Stage, level: Level) -> Iterator[str]:
+def prepared(case: Case, stage: Stage, level: Level) -> Iterator[str]:
     """A created container with its directories; both go again, whatever happens."""
     directory, container = stage.directory(case), stage.container(case)
     project, over = os.path.join(directory, "compose.yml"), os.path.join(directory, "rehearsal.yml")

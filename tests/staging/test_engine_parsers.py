@@ -80,8 +80,8 @@ def fixture_lab() -> None:
 def command_lines(name: str) -> list[list[str]]:
     """What the data make of every task, preset, draft and adapter, and of an instance with the usual options."""
     engine = test_engines.with_flags(name)
-    # The image states no version here, so options are held against the flags.
-    image = "registry.example.org/engine"
+    # Of the version that the flags are of, so that options are held against them.
+    image = f"registry.example.org/engine:v{engine['flags']['version']}"
     described = [{**instance, "image": image} for instance in test_engines.instances(engine)]
     described.append({**described[0], "options": USUAL[name]})
     lines = []

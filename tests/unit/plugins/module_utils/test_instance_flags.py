@@ -107,9 +107,69 @@ def test_an_engine_without_any_option_has_none_in_any_version() -> None:
         )
 
 
-@pytest.mark.parametrize(("image", "known"), [("x:v0.33.0", False), ("x:latest", True), ("x@sha256:ab", True)])
-def test_flags_of_another_version_are_not_known(image: str, known: bool) -> None:
+@pytest.mark.parametrize(
+    ("image", "known"),
+    [
+        ("x:v0.32.0", True),
+        ("x:v0.32.0@sha256:ab", True),
+        ("x:v0.33.0", False),
+        ("x:latest", False),
+        ("x@sha256:ab", False),
+    ],
+)
+def test_flags_of_another_version_or_of_none_are_not_known(image: str, known: bool) -> None:
     assert bool(unknown({"xyz": 1}, image)) is known
+
+
+def with_images(options: dict[str, Any], image: str, images: dict[str, Any]) -> list[str]:
+    instance = {**CHAT, "image": image, "options": options}
+    return list(_instance_flags.unknown_options(instance, {**ENGINE, "flags": FLAGS}, images))
+
+
+DIGEST = "sha256:" + "ab" * 32
+
+
+@pytest.mark.parametrize("image", ["x:v0.33.0", "x:nightly", f"x@{DIGEST}", f"elsewhere/x:v9@{DIGEST}"])
+def test_what_the_image_itself_told_goes_first(image: str) -> None:
+    told = {"vllm": ["--max-model-len", "--new-flag"], "other": ["--xyz"]}
+    images = {"y:v2": {"digest": "sha256:" + "cd" * 32}, image: {"digest": DIGEST, "flags": told}}
+    assert with_images({"new_flag": 1}, image, images) == []
+    (reason,) = with_images({"xyz": 1}, image, images)
+    assert reason.startswith(f"options.xyz is no option of vllm in {image}.")
+    if "@" in image:
+        # The bundle may have it by another name.
+        assert with_images({"new_flag": 1}, image, {"x:nightly": images[image]}) == []
+        assert with_images({"xyz": 1}, image, {"x:nightly": images[image]})
+
+
+def test_what_a_help_keeps_silent_about_may_stand_in_the_list_of_its_version() -> None:
+    images = {"x:v0.32.0": {"flags": {"vllm": ["--new-flag"]}}}
+    assert with_images({"new_flag": 1, "headless": True}, "x:v0.32.0", images) == []
+    assert with_images({"xyz": 1}, "x:v0.32.0", images)
+
+
+def test_a_digest_has_the_version_of_the_tag_that_the_bundle_has_it_by() -> None:
+    images = {"x:v0.31.0": {"digest": DIGEST}, "y:v0.32.0": {"digest": "sha256:" + "cd" * 32}}
+    assert _instance_flags.version_of(f"x@{DIGEST}", images) == "0.31.0"
+    assert _instance_flags.version_of("x@sha256:00", images) == ""
+    assert "below 0.32.0" in str(_instance_flags.too_old(f"x@{DIGEST}", ENGINE, images))
+    # Its own tag goes first.
+    assert _instance_flags.too_old(f"x:v0.32.1@{DIGEST}", ENGINE, images) is None
+
+
+@pytest.mark.parametrize(
+    ("image", "told"),
+    [
+        ("x:v0.32.0", ""),
+        ("x:v0.33.0", "flags not checked (no list of its image's is known)"),
+        (
+            "x@sha256:ab",
+            "flags not checked (no list of its image's is known), version not checked (its image's tag states none)",
+        ),
+    ],
+)
+def test_what_is_not_checked_is_told(image: str, told: str) -> None:
+    assert _instance_flags.unchecked({**CHAT, "image": image}, {**ENGINE, "flags": FLAGS}, {}) == told
 
 
 @pytest.mark.parametrize("flags", [None, {}, {"version": "0.32.0", "names": "flags/vllm.yml"}])

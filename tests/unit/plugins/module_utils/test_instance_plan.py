@@ -125,4 +125,14 @@ def test_a_rehearsal_that_loads_takes_the_same_options() -> None:
 
 def test_an_engine_without_a_way_to_load_has_none() -> None:
     planned = plan({**CHAT, "rehearsal": "none"})[0]["rehearsal"]
-    assert planned == {"level": "none", "cpu_images": [], "load": None}
+    assert planned == {"level": "none", "cpu_images": [], "load": None, "help": None}
+
+
+def test_what_makes_an_engine_tell_its_flags_is_planned_with_those_that_it_must_tell() -> None:
+    told = {"command": ["vllm", "serve", "--help=all"], "environment": {"COLUMNS": 200}}
+    planned = plan(CHAT, rehearsal={"help": told})[0]["rehearsal"]["help"]
+    assert planned == {
+        "command": ["vllm", "serve", "--help=all"],
+        "environment": {"COLUMNS": "200"},
+        "shows": ["--served-model-name", "--uds"],
+    }

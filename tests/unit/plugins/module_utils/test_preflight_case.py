@@ -207,3 +207,15 @@ def test_an_engine_on_the_cpu_has_no_gpus() -> None:
         2**30,
         1000,
     )
+
+
+def test_flags_that_could_not_be_checked_are_told_and_those_that_the_image_told_are_used() -> None:
+    described = host(instances=[{**CHAT, "replicas": 2, "options": {"max_modellen": 1}}])
+    found = plan(described)
+    assert found["hosts"][0]["notes"] == ["chat: flags not checked (no list of its image's is known)"]
+    assert rows(found)[0]["refused"] == []
+    images = {IMAGE: {"digest": "sha256:aa", "size": 1, "flags": {"vllm": ["--max-model-len"]}}}
+    found = plan(described, bundle={"images": images, "models": {"small": {"revision": "r1", "size": 1}}})
+    assert found["hosts"][0]["notes"] == []
+    (reason,) = rows(found)[0]["refused"]
+    assert reason.startswith(f"options.max_modellen is no option of vllm in {IMAGE}. Did you mean max_model_len?")

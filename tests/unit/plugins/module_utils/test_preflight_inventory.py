@@ -97,7 +97,7 @@ def test_a_good_site_has_no_problem() -> None:
         ({"instances": [{**CHAT, "task": "embed"}]}, ["task is 'embed', and vllm can do generate"]),
         ({"instances": [{**CHAT, "preset": "latency"}]}, ["options.max_model_len is 'short'"]),
         ({"instances": [{**CHAT, "preset": "latency"}], "expected": {"name": "L40S"}}, ["has for hopper", "on ada"]),
-        ({"instances": [{**CHAT, "options": {"uds": None}}]}, ["options.uds is set by the role"]),
+        ({"instances": [{**CHAT, "options": {"uds": None}}]}, ["options.uds is not an instance"]),
         ({"instances": [{**CHAT, "options": {"max_model_len": "long"}}]}, ["options.max_model_len is 'long'"]),
         ({"instances": [{**CHAT, "options": "fast"}]}, ["cannot be read"]),
         ({"instances": [{**CHAT, "environment": {"HF_TOKEN": "secret"}}]}, ["HF_TOKEN", "Remove it"]),

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from pathlib import Path
+from typing import Any, Iterator
 
 import pytest
 import yaml
-from ansible_collections.airgap.inference.plugins.module_utils import _engine_log, _rehearsal
+from ansible_collections.airgap.inference.plugins.module_utils import _engine_log, _rehearsal, _rehearsal_flags
+from ansible_collections.airgap.inference.plugins.module_utils._command import Result
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 
 GPU_IMAGE = "docker.io/vllm/vllm-openai:v0.32.0"
@@ -191,3 +194,57 @@ def test_last_words_without_an_exception_are_the_last_lines() -> None:
 
 def test_a_line_that_only_looks_like_an_exception_is_not_one() -> None:
     assert _engine_log.last_words("ValueError: seen in a comment\nready\n").endswith("ready")
+
+
+HELP = {"command": ["vllm", "serve", "--help=all"], "environment": {"COLUMNS": "200"}, "shows": ["--uds"]}
+
+
+def telling(item: dict[str, Any], told: Any = HELP) -> dict[str, Any]:
+    return {**item, "rehearsal": {**item["rehearsal"], "help": told}}
+
+
+def test_an_image_tells_its_flags_in_a_container_of_the_instances_own() -> None:
+    service = overlaid(telling(plan()), _rehearsal.Level("help"))
+    assert (service["command"], service["environment"]) == (HELP["command"], {"COLUMNS": "200"})
+    assert service["deploy"] == "reset"
+    plain = overlaid(telling(plan()), _rehearsal.Level("generate", "", 2))
+    assert "command" not in plain
+
+
+def test_a_help_is_read_when_it_is_whole() -> None:
+    flags = [f"--flag-{number}" for number in range(10)]
+    text = "usage: x [-h]\n" + "\n".join(f"  -{flag[-1]}, {flag} N   a word--word, ---" for flag in flags)
+    assert _rehearsal_flags.read(f"{text}\n  --help  this\n  --uds PATH, --under_score", ["--uds"]) == sorted(
+        [*flags, "--uds", "--under_score"]
+    )
+    # Without one that it certainly has, or with next to none, it is an excerpt.
+    assert _rehearsal_flags.read(text, ["--uds"]) == []
+    assert _rehearsal_flags.read("  --uds PATH", ["--uds"]) == []
+
+
+def test_an_image_is_asked_once(tmp_path: Path) -> None:
+    memory = _rehearsal_flags.Memory(str(tmp_path))
+    assert memory.lacks(case(telling(plan()))) and not memory.lacks(case(plan()))
+    memory.note(case(telling(plan())), ["--uds"])
+    memory = _rehearsal_flags.Memory(str(tmp_path))
+    assert memory.of(case(telling(plan(gpus=0), HELP))) == ["--uds"]
+    assert memory.lacks(case(telling(plan()), digest="sha256:" + "cd" * 32))
+    (tmp_path / "state/flags.json").write_text("[]")
+    assert _rehearsal_flags.Memory(str(tmp_path)).lacks(case(telling(plan())))
+
+
+@pytest.mark.parametrize(("status", "known"), [(0, True), (1, False), (124, False)])
+def test_a_help_that_fails_is_none(monkeypatch: pytest.MonkeyPatch, status: int, known: bool) -> None:
+    text = " ".join(["--uds", *(f"--flag-{number}" for number in range(10))]).encode()
+    seen = []
+
+    @contextlib.contextmanager
+    def prepared(_case: Any, _stage: Any, level: _rehearsal.Level) -> Iterator[str]:
+        seen.append(level.name)
+        yield "container"
+
+    monkeypatch.setattr(_rehearsal, "prepared", prepared)
+    monkeypatch.setattr(_rehearsal_flags, "run", lambda argv: Result(status, text, ""))
+    assert bool(_rehearsal_flags.ask(case(telling(plan())), STAGE)) is known
+    assert _rehearsal_flags.ask(case(plan()), STAGE) == []
+    assert seen == ["help"]

@@ -134,6 +134,8 @@ def _limit(base: str, unified: str, divided: str) -> int | None:
             continue
         # Version 1 says "none" by the largest number of pages.
         return int(text) if text.isdigit() and int(text) < _NO_LIMIT else 0
+    if not os.path.isdir(base + "/root/"):
+        raise AirgapError(f"{base}/root is not there; the container has just stopped.")
     return None
 
 

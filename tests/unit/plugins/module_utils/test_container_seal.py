@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,13 @@ def test_a_container_that_does_not_run_is_told(tmp_path: Path) -> None:
 def test_a_container_that_just_stopped_is_told(tmp_path: Path) -> None:
     with pytest.raises(AirgapError, match="just stopped"):
         _container_seal.read(container(), str(tmp_path))
+
+
+def test_a_container_that_stops_while_it_is_read_is_told(tmp_path: Path) -> None:
+    proc = write(tmp_path)
+    shutil.rmtree(tmp_path / "7/root")
+    with pytest.raises(AirgapError, match="just stopped"):
+        _container_seal.read(container(), proc)
 
 
 def test_a_relay_is_in_the_network_of_its_engine(tmp_path: Path) -> None:

@@ -339,8 +339,9 @@ class Room:
             **{f"gateway_{name}": value for name, value in variables.items()},
         }
         config = self.directory / "config"
-        render("gateway", ["nginx.conf", "gateway.json", "passwd", "group"], given, self.directory / "rendered")
-        for name in ("nginx.conf", "gateway.json", "passwd", "group"):
+        names = ["nginx.conf", "generation.conf", "gateway.json", "passwd", "group"]
+        render("gateway", names, given, self.directory / "rendered")
+        for name in names:
             shutil.copy(self.directory / "rendered" / name, config)
         for script in yaml.safe_load((ROLE / "vars/main.yml").read_text())["__gateway_scripts"]:
             shutil.copy(ROLE / "files" / script, config)
@@ -425,10 +426,10 @@ class Room:
             context.load_cert_chain(f"{certificate}.pem", f"{certificate}.key")
         return http.client.HTTPSConnection("localhost", self.port, context=context, timeout=timeout)
 
-    def connection(self, timeout: float = 5) -> ssl.SSLSocket:
+    def connection(self, timeout: float = 5, source: str = "") -> ssl.SSLSocket:
         """A bare one, for what no library would send."""
         context = ssl.create_default_context(cafile=str(self.ca))
-        plain = socket.create_connection(("localhost", self.port), timeout)
+        plain = socket.create_connection(("127.0.0.1", self.port), timeout, (source, 0))
         return context.wrap_socket(plain, server_hostname="localhost")
 
     def ask(

@@ -98,6 +98,8 @@ class StandIn:
         # What its answers say; each word is one token.
         self.word: str = more.pop("word", " hello")
         assert not more, more
+        # Headers of its answers beside the usual.
+        self.headers: dict[str, str] = {}
         self.seen: list[dict[str, Any]] = []
         # Requests whose client went away before the end.
         self.broken = 0
@@ -256,6 +258,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(text)))
+        for name, value in self.stand_in.headers.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(text)
 
@@ -336,6 +340,7 @@ class Room:
             "gateway_drain": 5,
             # Tests look for lines of many requests that are refused, all from one address.
             "gateway_audit_strangers": 1_000_000,
+            **variables.pop("extra", {}),
             **{f"gateway_{name}": value for name, value in variables.items()},
         }
         config = self.directory / "config"
@@ -377,6 +382,8 @@ class Room:
                         "SETUID",
                     ),
                     *("--tmpfs", "/run", "--tmpfs", "/var/cache/nginx", "--pids-limit", "512", "--log-driver", "none"),
+                    # What systemd gives where nobody says more; the hard limit is the role's.
+                    *("--ulimit", "nofile=1024:16384"),
                     *(
                         "--memory",
                         variables.get(

@@ -138,6 +138,15 @@ def test_a_token_opens_for_the_client_that_its_claims_name(room: Room, identity:
     answer = chat(room, token)
     assert answer.status == 200
     assert room.audited(answer)["client"] == "triage"
+    # Whose token it was: many may have one of the same client.
+    told = chat(room, identity.token(algorithm, claims={"sub": "dr-" + "é" * 200, "jti": 'a"1'}))
+    assert (room.audited(told)["subject"], room.audited(told)["token_id"]) == ("dr-" + "é" * 125, 'a"1')
+    refused = chat(room, identity.token(algorithm, claims={"sub": "dr-grey", "azp": "stranger"}))
+    assert (room.audited(refused)["subject"], room.audited(refused)["token_id"]) == ("dr-grey", "")
+    forged = chat(room, identity.token("RS256", forged=True, claims={"sub": "dr-evil"}))
+    assert room.audited(forged)["subject"] == ""
+    odd = chat(room, identity.token(algorithm, claims={"sub": ["x"], "jti": 7}))
+    assert (room.audited(odd)["subject"], room.audited(odd)["token_id"]) == ("", "")
     assert [card["id"] for card in room.ask("GET", "/v1/models", token).body["data"]] == ["tiny"]
     assert (chat(room, token, "twin").status, chat(room, token, "twin").code) == (403, "model_not_allowed")
     assert room.ask("GET", "/metrics", token).status == 200
@@ -518,6 +527,22 @@ def test_an_engines_own_error_passes_as_it_is(room: Room) -> None:
     assert "Retry-After" not in answer.headers
 
 
+def test_an_engine_does_not_steer_the_gateway(room: Room) -> None:
+    chat_engine = engine(room, "chat")
+    chat_engine.headers = {
+        **{"X-Accel-Redirect": "/metrics/chat", "X-Accel-Limit-Rate": "1", "X-Accel-Buffering": "yes"},
+        **{"X-Accel-Charset": "koi8-r", "X-Accel-Expires": "60", "Set-Cookie": "a=b"},
+    }
+    try:
+        answer = room.ask("POST", CHAT, KEYS["radiology"], {"model": "tiny"}, Content_Type="text/x-strange")
+    finally:
+        chat_engine.headers = {}
+    assert answer.body["by"] == "chat"
+    assert not [name for name in answer.headers if name.lower() == "set-cookie" or name.lower().startswith("x-accel")]
+    # What it was read as.
+    assert chat_engine.seen[-1]["headers"]["Content-Type"] == "application/json"
+
+
 # Replicas
 
 
@@ -585,7 +610,7 @@ def test_the_audit_log_tells_who_and_why_and_no_secret(room: Room) -> None:
         ("", 401, "invalid_api_key", "", ""),
     ]
     assert told[2]["path"].startswith('/quote"d\ufffd')
-    fields = "time id client address method path model instance status refused bytes_in bytes_out prompt_tokens completion_tokens first_byte_s duration_s unlogged"
+    fields = "time id client subject token_id certificate address method path model instance status refused bytes_in bytes_out prompt_tokens completion_tokens first_byte_s duration_s unlogged"
     assert " ".join(told[0]) == fields
     assert told[0]["first_byte_s"] >= 0
     assert told[1]["first_byte_s"] is None
@@ -677,8 +702,11 @@ def test_a_client_needs_its_certificate_beside_its_key(guarded: tuple[Room, Path
         answer = room.ask("GET", "/v1/models", "key-of-app", certificate=certificate)
         assert (answer.status, answer.code) == (401, "no_client_certificate")
         assert room.audited(answer)["refused"] == "no_client_certificate"
+        assert room.audited(answer)["certificate"] == ""
     assert room.ask("GET", "/v1/models", certificate=directory / "app").code == "invalid_api_key"
-    assert room.ask("GET", "/v1/models", "key-of-app", certificate=directory / "app").status == 200
+    answer = room.ask("GET", "/v1/models", "key-of-app", certificate=directory / "app")
+    assert answer.status == 200
+    assert room.audited(answer)["certificate"] == "CN=app"
     assert room.ask("POST", CHAT, "key-of-app", {"model": "tiny"}, certificate=directory / "app").status == 200
 
 

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -137,3 +138,29 @@ def test_both_files_of_the_certificate_are_watched() -> None:
         r"^PathChanged=(.*)$", (ROLE / "templates/airgap-gateway-reload.path.j2").read_text(), re.MULTILINE
     )
     assert watched == ["{{ gateway_certificate }}", "{{ gateway_certificate_key }}"]
+
+
+def test_workers_are_not_as_many_as_a_large_host_has_processors_and_may_open_files(room: Room) -> None:
+    project = (ROLE / "templates/compose.yml.j2").read_text()
+    assert "ulimits: {nofile: {soft: 16384, hard: 16384}}" in project
+    processors = {"__gateway_processors": {"stdout": "256"}}
+    room.start(clients=CLIENTS, extra=processors)
+    deadline = time.monotonic() + 5
+    while len(workers := [pid for pid, command in room.processes().items() if "worker process" in command]) < 16:
+        assert time.monotonic() < deadline, workers
+        time.sleep(0.1)
+    assert len(workers) == 16
+    limits = Path(f"/proc/{workers[0]}/limits").read_text()
+    assert re.search(r"Max open files +16384 +16384", limits)
+    room.configure(clients=CLIENTS, extra={"__gateway_processors": {"stdout": "3"}})
+    assert "worker_processes 3;" in (room.directory / "config/nginx.conf").read_text()
+
+
+def test_a_stop_is_short_and_a_reload_is_patient() -> None:
+    """A restart closes the gateway for everybody until the last stream has ended; a reload for nobody."""
+    defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
+    assert defaults["gateway_stop"] <= 60
+    assert defaults["gateway_drain"] >= defaults["gateway_read_timeout"]
+    assert "stop_grace_period: {{ gateway_stop + 5 }}s" in (ROLE / "templates/compose.yml.j2").read_text()
+    assert "TimeoutStopSec={{ gateway_stop + 45 }}" in (ROLE / "templates/airgap-gateway.service.j2").read_text()
+    assert "worker_shutdown_timeout {{ gateway_drain }}s;" in (ROLE / "templates/nginx.conf.j2").read_text()

@@ -35,6 +35,11 @@ function opened(r) {
     return config.tokens && tokens.looks_like_one(tokens.bearer(r)) ? 'token' : '';
 }
 
+// What a genuine token says of itself, for the audit log.
+function told(claim) {
+    return typeof claim === 'string' ? claim.slice(0, LONGEST_NAME) : '';
+}
+
 // The answer to nginx's auth_request.
 async function admit(r) {
     const v = r.variables;
@@ -43,6 +48,8 @@ async function admit(r) {
         return;
     }
     const found = await tokens.client(r, config.tokens);
+    v.token_subject = told(found.subject);
+    v.token_id = told(found.id);
     if (found.name) {
         v.token_client = found.name;
         r.return(204);

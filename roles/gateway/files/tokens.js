@@ -80,7 +80,7 @@ function scopes(claims) {
     return Array.isArray(stated) ? stated : String(stated === undefined ? '' : stated).split(' ');
 }
 
-// {name} of the client, or {status, refused}.
+// {name} of the client, or {status, refused}; of a genuine token also its subject and id.
 async function client(r, settings) {
     const text = bearer(r);
     let claims;
@@ -98,21 +98,22 @@ async function client(r, settings) {
     } catch (error) {
         return {status: 401, refused: 'token_unreadable'};
     }
+    const about = {subject: claims.sub, id: claims.jti};
     const why = wrong(claims, settings);
     if (why) {
-        return {status: 401, refused: why};
+        return Object.assign(about, {status: 401, refused: why});
     }
     const given = scopes(claims);
     if (!Object.keys(settings.scopes).every(scope => given.indexOf(scope) >= 0)) {
-        return {status: 403, refused: 'token_scope'};
+        return Object.assign(about, {status: 403, refused: 'token_scope'});
     }
     for (let i = 0; i < settings.clients.length; i++) {
         const wanted = settings.clients[i].claims;
         if (Object.keys(wanted).every(name => has(claims, name, wanted[name]))) {
-            return {name: settings.clients[i].name};
+            return Object.assign(about, {name: settings.clients[i].name});
         }
     }
-    return {status: 403, refused: 'token_client'};
+    return Object.assign(about, {status: 403, refused: 'token_client'});
 }
 
 export default {own, bearer, looks_like_one, client};

@@ -155,7 +155,7 @@ def test_images_go_when_all_have_passed(room: Room) -> None:
 def test_what_the_isolated_side_would_refuse_is_refused_first(room: Room) -> None:
     run = rehearse(room, stand_in("chat", gpus=-1), stand_in("chat", model="huge"))
     assert "instance chat: gpus is -1; it is a number of GPUs" in run.output
-    assert "instance chat: the name stands twice" in run.output
+    assert "instance chat: the name chat stands twice" in run.output
     assert "model 'huge' is not in the bundle, which has bare, small" in run.output
 
 

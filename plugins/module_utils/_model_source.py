@@ -77,8 +77,6 @@ class Model(NamedTuple):
     size: int
     files: int
     licence: str
-    # Files that are whole models: an engine that takes these must be told which.
-    gguf: list[str]
 
     def artifact(self) -> dict[str, object]:
         """What the manifest says about it."""
@@ -218,8 +216,7 @@ def _model(models: str, source: Source, text: bytes) -> Model:
             return handle.read(CARD)
 
     papers = licence(source.entries, read)
-    gguf = sorted(path for path in source.entries if path.endswith(".gguf"))
-    return Model(source.name, source.source, revision, digest, source.size(), len(source.entries), papers, gguf)
+    return Model(source.name, source.source, revision, digest, source.size(), len(source.entries), papers)
 
 
 def _entry(name: str, source: str, path: str, beside: str) -> Entry:

@@ -73,7 +73,7 @@ def describe(metadata: dict[str, Any]) -> dict[str, Any]:
         "tokenizer": tokenizer is not None,
         "tokenizer_kind": "gguf" if tokenizer else None,
         "generation": None
-        if not isinstance(end, int) or isinstance(end, bool)
+        if not values.whole(end)
         else {"max_length": None, "max_new_tokens": None, "eos_token_ids": [end]},
         "licence": values.text(metadata, "general.license"),
         "remote_code": [],
@@ -82,11 +82,7 @@ def describe(metadata: dict[str, Any]) -> dict[str, Any]:
 
 def _largest(value: Any) -> Any:
     """A number, or the largest where each layer has its own; 0 stands for a layer without."""
-    return (
-        max(value, default=None)
-        if isinstance(value, list) and all(isinstance(item, int) and not isinstance(item, bool) for item in value)
-        else value
-    )
+    return max(value, default=None) if isinstance(value, list) and all(map(values.whole, value)) else value
 
 
 def _tokens(metadata: dict[str, Any], stated: dict[str, Any]) -> dict[str, Any]:

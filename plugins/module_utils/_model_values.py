@@ -14,6 +14,11 @@ LARGEST_NUMBER = 2**40
 LARGEST_LAYERS = 10_000
 
 
+def whole(value: Any) -> bool:
+    """Whether a value is a whole number; true and false are none, though Python counts with them."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def number(part: dict[str, Any], keys: Iterable[str], path: str) -> int | None:
     """The first of these values that is stated: a whole number that a model can have."""
     for key in keys:

@@ -66,7 +66,7 @@ def test_a_model_that_fits(place: Place) -> None:
 
 LOGGED = {
     # docs/placement.md lists them with their sources: what vLLM said that loading took, and what it had left for the KV cache, in GiB.
-    # Before 0.21 it did not count CUDA graphs, as an eager engine does not.
+    # Before 0.21 it did not count CUDA graphs, as an eager engine does not. The log of qwen3-0.6b states no settings: further away.
     "qwen2.5-7b": (
         models.QWEN_7B,
         {"gpus": [L40S], "gpu_memory_utilization": 0.95, "max_model_len": 4096, "max_num_seqs": 128},
@@ -131,7 +131,9 @@ def test_the_memory_of_the_cache_is_near_what_vllm_logged(tmp_path: pathlib.Path
     case = _placement_case.read({"path": models.write(tmp_path, config), **parameters})
     whole = _weight_shards.Tensor("model.norm.weight", "U8", 1, int(loaded * GIB))
     figures = _placement.evaluate(case._replace(parts=_weight_shards.parts([whole]))).figures
-    assert figures["kv_cache_memory_bytes"] / GIB == pytest.approx(reported, rel=0.05)
+    assert figures["kv_cache_memory_bytes"] / GIB == pytest.approx(
+        reported, rel=0.04 if name == "qwen3-0.6b-l4" else 0.02
+    )
 
 
 def test_a_configuration_alone_tells_almost_as_much(place: Place, tmp_path: pathlib.Path) -> None:

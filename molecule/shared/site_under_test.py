@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import testinfra
+import yaml
 from testinfra.host import Host
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -32,6 +33,17 @@ def lab() -> site_description.Lab:
 def lab_host(name: str) -> Host:
     """A host of the lab, by its inventory name."""
     return testinfra.get_host(f"docker://airgap-{SCENARIO_NAME}-{name}")
+
+
+def client_keys() -> dict[str, str]:
+    """The keys of the lab's clients, by name."""
+    return {name: site_description.client_key(lab(), name) for name in site_description.CLIENTS}
+
+
+def instances(**differences: dict[str, Any]) -> list[dict[str, Any]]:
+    """The site's instances, but for what is stated of one by its name."""
+    described = yaml.safe_load((REPOSITORY / "inventories/lab/group_vars/all/site.yml").read_text())
+    return [{**instance, **differences.get(instance["name"], {})} for instance in described["airgap_instances"]]
 
 
 @dataclass(frozen=True)

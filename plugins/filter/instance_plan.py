@@ -10,7 +10,8 @@ short_description: Work out what a host runs from the instances that a person de
 version_added: "0.1.0"
 description:
   - Resolves each instance to its image by digest, model revision, command line, environment and GPUs.
-  - GPUs are handed out in the order of the instances, each to one instance only.
+  - Replicas become instances of their own, named C(name-1) to C(name-N).
+  - GPUs are handed out in the order of the instances and their replicas, each to one only.
 author:
   - airgap.inference contributors (@airgap-inference)
 positional: _input
@@ -30,13 +31,17 @@ options:
     type: dict
     required: true
   models:
-    description: The bundle's models by name, each with its C(revision).
+    description: The bundle's models by name, each with its C(revision) and, for engines that take a file, its C(gguf) files.
     type: dict
     required: true
   registry:
     description: The registry that the host pulls from, C(host:port); empty for references as they are.
     type: str
     default: ""
+  expected:
+    description: What the inventory states of the host's GPUs, C(gpu_host_expected); presets may be for one generation.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -49,9 +54,102 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: One entry an instance.
+  description: One entry an instance, and one a replica.
   type: list
   elements: dict
+  contains:
+    name:
+      description: Names the unit, the container and the directories.
+      type: str
+    base:
+      description: The name that the person gave, without a replica's number.
+      type: str
+    engine:
+      description: The engine's name.
+      type: str
+    task:
+      description: What it is for, V(generate), V(embed) or V(rerank).
+      type: str
+    image:
+      description: By digest, at the registry that the host pulls from.
+      type: str
+    image_name:
+      description: As the bundle names it.
+      type: str
+    model:
+      description: C(name) and C(revision).
+      type: dict
+    model_file:
+      description: The file below the model's directory, for engines that take one; else empty.
+      type: str
+    models:
+      description: C(name) and C(revision) of all that must be on the host, its draft's and its adapters' too.
+      type: list
+      elements: dict
+    mounts:
+      description: C(model), C(revision) and C(target), the directory in the container, of each of these.
+      type: list
+      elements: dict
+    serves:
+      description: The names that clients ask for.
+      type: list
+      elements: str
+    tensor_parallel_size:
+      description: How often tensors are divided.
+      type: int
+    splits:
+      description: Whether the engine is told by an option how to divide the model over the GPUs.
+      type: bool
+    gpus:
+      description: The indices of its GPUs.
+      type: list
+      elements: int
+    command:
+      description: The command line, word by word.
+      type: list
+      elements: str
+    environment:
+      description: By name.
+      type: dict
+    container:
+      description: The C(container) of the engine's data.
+      type: dict
+    supports_user:
+      description: Whether the image runs as another user than its own.
+      type: bool
+    listens:
+      description: V(unix) or V(tcp).
+      type: str
+    port:
+      description: Where it listens on its own C(lo), for V(tcp).
+      type: int
+    health:
+      description: A path; empty where it has none.
+      type: str
+    metrics:
+      description: A path; empty where it has none.
+      type: str
+    probe:
+      description: C(path), C(body) and C(expects) of the request that a started instance must answer.
+      type: dict
+    upstream:
+      description: For the gateway, C(name), C(models) that it serves, C(api) and C(metrics).
+      type: dict
+    drain:
+      description: Seconds that a stop lets running requests finish.
+      type: int
+    memory:
+      description: As the person wrote it, if so.
+      type: str
+    shm_size:
+      description: As the person wrote it, if so.
+      type: str
+    cpus:
+      description: As the person wrote it, if so.
+      type: float
+    rehearsal:
+      description: C(level), C(cpu_images), C(load), what is run where it cannot generate, and C(help), what makes it tell its flags.
+      type: dict
 """
 
 from typing import Any, Callable

@@ -10,6 +10,8 @@ short_description: Say why instances cannot run, before anything is changed
 version_added: "0.1.0"
 description:
   - Holds the instances of a host against the engines' data and against what the bundle carries.
+  - Options are held against the flags of the engine's own parser, where the image has the version that these were taken from.
+  - Instances that stand beside each other must have different names, and mean the same by a name that both serve.
   - Gives every reason, not the first one only.
 author:
   - airgap.inference contributors (@airgap-inference)
@@ -30,9 +32,13 @@ options:
     type: dict
     required: true
   models:
-    description: The bundle's models by name.
+    description: The bundle's models by name; C(gguf) of each lists its files for engines that take a file, null where that is not known yet.
     type: dict
     required: true
+  expected:
+    description: What the inventory states of the host's GPUs, C(gpu_host_expected); presets may be for one generation.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""

@@ -50,7 +50,14 @@ def contents(images: list[dict[str, Any]], models: list[dict[str, Any]]) -> dict
             item["name"]: {"reference": f"{item['repository']}@{item['digest']}", "digest": item["digest"]}
             for item in images
         },
-        "models": {item["name"]: {name: item[name] for name in ("revision", "digest", "size")} for item in models},
+        "models": {
+            item["name"]: {
+                **{name: item[name] for name in ("revision", "digest", "size")},
+                # Which file an engine is given that takes a file.
+                "gguf": [str(path) for path in item.get("gguf") or []],
+            }
+            for item in models
+        },
     }
 
 
@@ -60,7 +67,12 @@ def _held(artifacts: dict[str, Any]) -> dict[str, dict[str, Any]]:
     for item in artifacts["images"]:
         stated = item.get("cuda")
         cuda = {key: str(value) for key, value in stated.items()} if isinstance(stated, dict) else {}
-        held["images"][item["name"]].update(size=item["size"], cuda=cuda)
+        held["images"][item["name"]].update(size=item["size"], cuda=cuda, flags={})
+    for item in artifacts.get("rehearsals") or []:
+        # What the engine in an image told of its flags when it was rehearsed.
+        image, told = held["images"].get(str(item.get("image"))), item.get("flags")
+        if image is not None and isinstance(told, list) and told:
+            image["flags"][str(item.get("engine"))] = [str(flag) for flag in told]
     return held
 
 

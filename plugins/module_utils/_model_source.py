@@ -77,6 +77,8 @@ class Model(NamedTuple):
     size: int
     files: int
     licence: str
+    # Files that are whole models: an engine that takes these must be told which.
+    gguf: list[str]
 
     def artifact(self) -> dict[str, object]:
         """What the manifest says about it."""
@@ -216,7 +218,8 @@ def _model(models: str, source: Source, text: bytes) -> Model:
             return handle.read(CARD)
 
     papers = licence(source.entries, read)
-    return Model(source.name, source.source, revision, digest, source.size(), len(source.entries), papers)
+    gguf = sorted(path for path in source.entries if path.endswith(".gguf"))
+    return Model(source.name, source.source, revision, digest, source.size(), len(source.entries), papers, gguf)
 
 
 def _entry(name: str, source: str, path: str, beside: str) -> Entry:

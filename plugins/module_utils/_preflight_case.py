@@ -8,7 +8,12 @@ from __future__ import annotations
 import json
 from typing import Any, Mapping, Sequence
 
-from ansible_collections.airgap.inference.plugins.module_utils import _instance, _preflight_host, _preflight_instance
+from ansible_collections.airgap.inference.plugins.module_utils import (
+    _instance,
+    _instance_flags,
+    _preflight_host,
+    _preflight_instance,
+)
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 from ansible_collections.airgap.inference.plugins.module_utils._preflight_host import Hardware, Held
 from ansible_collections.airgap.inference.plugins.module_utils._preflight_problem import STOPS, Problem
@@ -78,26 +83,31 @@ def _host(
         problems.extend(_preflight_host.disk_problems(host, bundle))
     have = _preflight_host.held((seen or {}).get("held") or [])
     engines = {str(engine["name"]): engine for engine in site["engines"]}
-    indices = _instance.assign_gpus(instances)
+    # One row for each replica; its place in the inventory is that of the instance.
+    expanded = _instance.expand(instances)
+    indices = _instance.assign_gpus(expanded)
     rows: list[dict[str, Any]] = []
     questions: list[dict[str, Any] | None] = []
-    for position, instance in enumerate(instances):
+    for instance, given in zip(expanded, indices):
         row: dict[str, Any] = {
             "instance": str(instance["name"]),
             "model": str(instance["model"]),
-            "gpus": indices[position],
+            "gpus": given,
             "variable": str(host["variable"]),
-            "position": position,
+            "position": instance["position"],
             "case": None,
             # Where the stated GPUs are sold in several sizes: the same with the largest.
             "case_at_most": None,
             "unknown": [],
             "refused": [],
+            "not_checked": _instance_flags.unchecked(
+                instance, engines[str(instance["engine"])], bundle.get("images") or {}
+            ),
         }
         questions.append(
             None
             if why
-            else _question(row, host, instances, engines[str(instance["engine"])], site, gpus, facts, have, indices)
+            else _question(row, instance, host, engines, site, gpus, facts, have, _owners(expanded, indices))
         )
         rows.append(row)
     described = {
@@ -107,7 +117,7 @@ def _host(
         "driver_version": ((seen or {}).get("gpus") or {}).get("driver_version"),
         "gpus": gpus.gpus,
         "gpu_source": gpus.source,
-        "notes": gpus.notes,
+        "notes": [*gpus.notes, *_not_checked(expanded, rows)],
         "rows": rows,
         "instances": [dict(instance) for instance in instances],
     }
@@ -116,19 +126,16 @@ def _host(
 
 def _question(
     row: dict[str, Any],
+    instance: Mapping[str, Any],
     host: Mapping[str, Any],
-    instances: Sequence[Mapping[str, Any]],
-    engine: Mapping[str, Any],
+    engines: Mapping[str, Mapping[str, Any]],
     site: Mapping[str, Any],
     hardware: Hardware,
     facts: Mapping[str, Any],
     have: Held,
-    indices: Sequence[Sequence[int]],
+    owner: Mapping[int, str],
 ) -> dict[str, Any] | None:
-    instance = instances[row["position"]]
-    if engine["name"] not in _preflight_instance.KNOWN_ENGINES:
-        row["unknown"].append(f"the engine is {engine['name']}, whose memory this collection cannot reckon with yet")
-        return None
+    engine = engines[str(instance["engine"])]
     bundle = site.get("bundle") or {}
     image_name, model_name = str(instance["image"]), str(instance["model"])
     model = (site.get("model_paths") or {}).get(model_name) or {}
@@ -136,18 +143,23 @@ def _question(
     if lacking:
         row["refused"].extend(lacking)
         return None
+    # By what the image itself told when it was staged; what the inventory alone shows has been told before.
+    row["refused"].extend(_instance_flags.unknown_options(instance, engine, bundle.get("images") or {}))
+    if engine["name"] not in _preflight_instance.KNOWN_ENGINES:
+        row["unknown"].append(f"the engine is {engine['name']}, whose memory this collection cannot reckon with yet")
+        return None
     if not model.get("path"):
         why = model.get("why") or ("the depot gave no answer" if site.get("bundle_why") else "it is not there")
         row["unknown"].append(f"the model {model_name} cannot be looked at: {why}")
         return None
     try:
-        wish = _preflight_instance.wish(instance, engine)
+        wish = _preflight_instance.wish(instance, engine, host.get("expected"))
     except (AirgapError, TypeError, ValueError) as error:
         row["refused"].append(str(error))
         return None
     row["refused"].extend(wish.faults)
     row["unknown"].extend(wish.unknown)
-    gpus = [] if wish.parameters["device"] == "cpu" else _promised(row, hardware, instances, indices, have)
+    gpus = [] if wish.parameters["device"] == "cpu" else _promised(row, hardware, owner, have)
     if wish.faults or row["refused"]:
         return None
     if wish.parameters["device"] == "cuda" and not hardware.gpus:
@@ -177,30 +189,44 @@ def _question(
     }
 
 
+def _not_checked(instances: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each instance, however many replicas it has."""
+    told = {
+        str(instance.get("base") or instance["name"]): str(row["not_checked"])
+        for instance, row in zip(instances, rows)
+        if row["not_checked"]
+    }
+    return [f"{name}: {what}" for name, what in told.items()]
+
+
+def _owners(instances: Sequence[Mapping[str, Any]], indices: Sequence[Sequence[int]]) -> dict[int, str]:
+    """Which instance gets which GPU."""
+    return {index: str(instance["name"]) for instance, numbers in zip(instances, indices) for index in numbers}
+
+
 def _lacking(instance: Mapping[str, Any], bundle: Mapping[str, Any]) -> list[str]:
     """What the bundle does not hold, where there is one."""
     lacking = []
-    image, model = str(instance["image"]), str(instance["model"])
+    image = str(instance["image"])
     if bundle.get("images") is not None and "@sha256:" not in image and image not in bundle["images"]:
         lacking.append(
             f"the image {image} is not in the bundle, which has {', '.join(sorted(bundle['images'])) or 'none'}. Stage a bundle with it"
         )
-    if bundle.get("models") is not None and model not in bundle["models"]:
-        lacking.append(
-            f"the model {model} is not in the bundle, which has {', '.join(sorted(bundle['models'])) or 'none'}. Stage a bundle with it"
-        )
+    for model in _instance.model_names(instance):
+        if bundle.get("models") is not None and model not in bundle["models"]:
+            lacking.append(
+                f"the model {model} is not in the bundle, which has {', '.join(sorted(bundle['models'])) or 'none'}. Stage a bundle with it"
+            )
     return lacking
 
 
 def _promised(
     row: dict[str, Any],
     hardware: Hardware,
-    instances: Sequence[Mapping[str, Any]],
-    indices: Sequence[Sequence[int]],
+    owner: Mapping[int, str],
     have: Held,
 ) -> list[dict[str, Any]]:
     """The host's GPUs as this instance finds them: those of others are promised to them."""
-    owner = {index: str(instance["name"]) for instance, numbers in zip(instances, indices) for index in numbers}
     gpus = []
     for gpu in hardware.gpus:
         index = gpu["index"]

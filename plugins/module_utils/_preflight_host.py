@@ -11,6 +11,7 @@ from typing import Any, Iterator, Mapping, NamedTuple, Sequence
 from ansible_collections.airgap.inference.plugins.module_utils import (
     _driver_plan,
     _gpu_catalogue,
+    _instance,
     _placement_host,
     _system,
 )
@@ -117,7 +118,7 @@ def disk_problems(host: Mapping[str, Any], bundle: Mapping[str, Any]) -> Iterato
     instances = host.get("instances") or []
     store, root = str(host.get("model_directory") or "/srv/models"), str(host.get("docker_root") or "/var/lib/docker")
     coming: list[tuple[str, str, str, int]] = []
-    for name in dict.fromkeys(str(instance.get("model")) for instance in instances):
+    for name in dict.fromkeys(name for instance in instances for name in _instance.model_names(instance)):
         model = (bundle.get("models") or {}).get(name) or {}
         if model.get("size") and f"{store}/{name}/{model.get('revision')}" not in have.models:
             coming.append(("the model store", store, "model_store_directory", int(model["size"])))

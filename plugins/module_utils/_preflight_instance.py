@@ -9,6 +9,12 @@ import re
 from fnmatch import fnmatch
 from typing import Any, Mapping, NamedTuple, Sequence
 
+from ansible_collections.airgap.inference.plugins.module_utils import (
+    _instance_options,
+    _instance_presets,
+    _instance_types,
+)
+
 # vllm/utils/argparse_utils.py, human_readable_int: 1k is 1000, 1K is 1024, and only the first may have a fraction.
 _COUNT = re.compile(r"(\d+)(?:\.(\d+))?([kKmMgGtT]?)\Z")
 _DECIMAL = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -35,6 +41,7 @@ _CHOICES = {
     "dtype": ("auto", "half", "float16", "bfloat16", "float", "float32"),
 }
 KNOWN_ENGINES = ("vllm",)
+_MORE_MODELS = ("draft_model", "adapters")
 # The longest that fits, which vLLM's max_model_len auto asks for.
 AS_FITS = -1
 
@@ -75,18 +82,24 @@ class Wish(NamedTuple):
     unknown: list[str]
 
 
-def options(instance: Mapping[str, Any], engine: Mapping[str, Any]) -> dict[str, Any]:
-    """The engine's options and the instance's own, by their names with underscores."""
-    own = {str(name).replace("-", "_"): value for name, value in (instance.get("options") or {}).items()}
-    return {**engine.get("options", {}), **own}
+def options(instance: Mapping[str, Any], engine: Mapping[str, Any], expected: Any = None) -> dict[str, Any]:
+    """The options of the engine, the task and the preset, and the instance's own, by their names with underscores."""
+    return {
+        **(engine.get("options") or {}),
+        **(_instance_types.task_data(instance, engine).get("options") or {}),
+        **_instance_presets.options(instance, engine, _instance_presets.generation(expected)),
+        **_instance_options.own_options(instance),
+    }
 
 
-def wish(instance: Mapping[str, Any], engine: Mapping[str, Any]) -> Wish:
+def wish(instance: Mapping[str, Any], engine: Mapping[str, Any], expected: Any = None) -> Wish:
     """The instance's settings. What cannot be read is said, with the path of its variable below the instance."""
-    stated = options(instance, engine)
+    stated = options(instance, engine, expected)
     parameters: dict[str, Any] = {}
     faults: list[str] = []
-    unknown: list[str] = []
+    unknown: list[str] = [
+        f"{key} takes memory as well, which cannot be reckoned with here" for key in _MORE_MODELS if instance.get(key)
+    ]
     for option, name in _COUNTS.items():
         if stated.get(option) is None:
             continue

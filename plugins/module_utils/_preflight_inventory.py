@@ -8,7 +8,14 @@ from __future__ import annotations
 import re
 from typing import Any, Iterator, Mapping, Sequence
 
-from ansible_collections.airgap.inference.plugins.module_utils import _instance, _preflight_instance
+from ansible_collections.airgap.inference.plugins.module_utils import (
+    _instance,
+    _instance_engines,
+    _instance_presets,
+    _instance_refusals,
+    _instance_routes,
+    _preflight_instance,
+)
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 from ansible_collections.airgap.inference.plugins.module_utils._preflight_problem import STOPS, Problem
 
@@ -22,6 +29,11 @@ def problems(site: Mapping[str, Any]) -> list[Problem]:
     """Every problem of a site's description. Hosts that have the same one share it."""
     found = list(_groups(site))
     found.extend(_models(site))
+    incomplete = _instance_engines.faults(site["engines"])
+    if incomplete:
+        # Nothing can be held against these.
+        found.append(Problem((), "", STOPS, incomplete, ["inference_engine_directories"], []))
+        return Problem.merged(found)
     for host in site["hosts"]:
         found.extend(_host(host, site))
         found.extend(_clients(host))
@@ -68,12 +80,15 @@ def _host(host: Mapping[str, Any], site: Mapping[str, Any]) -> Iterator[Problem]
         return
     engines = {str(engine["name"]): engine for engine in site["engines"]}
     listed = {str(model["name"]): model for model in site.get("models") or [] if isinstance(model, Mapping)}
+    expected, divided = host.get("expected") or {}, host.get("mig") or []
+    together = _together(instances, engines)
     readable = True
     for position, instance in enumerate(instances):
-        what = _refusals(instance, instances, position, site["engines"], listed)
+        what = _refusals(instance, engines, listed, expected)
+        what.extend(reason for where, reason in together if where == position)
         engine = engines.get(str(instance.get("engine")))
         if engine is not None and engine["name"] in _preflight_instance.KNOWN_ENGINES:
-            what.extend(_faults(instance, engine))
+            what.extend(_faults(instance, engine, expected))
         if what:
             readable = False
             yield Problem(
@@ -84,7 +99,6 @@ def _host(host: Mapping[str, Any], site: Mapping[str, Any]) -> Iterator[Problem]
                 [f"{variable}[{position}]"],
                 [],
             )
-    expected, divided = host.get("expected") or {}, host.get("mig") or []
     for variable_, value, kind, form in (
         ("gpu_host_expected", expected, Mapping, "a dictionary such as {count: 8, name: H100}"),
         ("gpu_host_mig", divided, (list, tuple), "a list such as [{gpus: [0], instances: [3g.40gb]}]"),
@@ -97,39 +111,41 @@ def _host(host: Mapping[str, Any], site: Mapping[str, Any]) -> Iterator[Problem]
 
 
 def _refusals(
-    instance: Mapping[str, Any],
-    instances: Sequence[Mapping[str, Any]],
-    position: int,
-    engines: Sequence[Mapping[str, Any]],
-    models: Mapping[str, Any],
+    instance: Mapping[str, Any], engines: Mapping[str, Mapping[str, Any]], models: Mapping[str, Any], expected: Any
 ) -> list[str]:
     """Those of the role inference, against what the inventory itself lists; which images a bundle has is seen later."""
-    # Without a list the models are the depot's, which is asked later.
-    known: Mapping[str, Any] = models or {str(instance.get("model")): {}}
+    # Which files a model has is seen later. Without a list the models are the depot's, which is asked later as well.
+    listed = models or dict.fromkeys(_instance.model_names(instance))
+    known = {name: {"gguf": None} for name in listed}
     images: Mapping[str, Any] = {str(instance.get("image", "")): {}}
+    generation = _instance_presets.generation(expected)
     try:
-        told = _instance.refusals([instance], engines, images, known)
+        told = list(_instance_refusals.of_instance(instance, engines, images, known, generation))
     except (AirgapError, TypeError, ValueError, AttributeError) as error:
         return [f"the description cannot be read: {error}"]
-    prefix = re.compile(r"instance (?:number \d+|[^:]*): ")
-    reasons = [prefix.sub("", reason, count=1) for reason in told]
-    reasons = [
+    return [
         reason.replace("is not in the bundle, which has", "is not in airgap_models, which has").replace(
             "Stage a bundle with it.", "Add it there, and stage a bundle with it."
         )
-        if reason.startswith("model ")
+        if not reason.startswith("image ")
         else reason
-        for reason in reasons
+        for reason in told
     ]
-    names = [other.get("name") for other in instances[:position]]
-    if instance.get("name") in names and instance.get("name"):
-        reasons.append(f"the name {instance['name']} stands twice; give each instance of a host its own.")
-    return reasons
 
 
-def _faults(instance: Mapping[str, Any], engine: Mapping[str, Any]) -> list[str]:
+def _together(
+    instances: Sequence[Mapping[str, Any]], engines: Mapping[str, Mapping[str, Any]]
+) -> list[tuple[int, str]]:
     try:
-        return _preflight_instance.wish(instance, engine).faults
+        return list(_instance_routes.refusals(instances, engines))
+    except (TypeError, ValueError, AttributeError):
+        # Told with the instance that cannot be read.
+        return []
+
+
+def _faults(instance: Mapping[str, Any], engine: Mapping[str, Any], expected: Any) -> list[str]:
+    try:
+        return _preflight_instance.wish(instance, engine, expected).faults
     except (TypeError, ValueError, AttributeError) as error:
         return [f"the description cannot be read: {error}"]
 
@@ -142,9 +158,10 @@ def _promises(
     divided: Sequence[Mapping[str, Any]],
 ) -> Iterator[Problem]:
     """Each GPU is promised once: to an instance as a whole, or to be divided, and there are no more than were paid for."""
-    counts = [int(instance.get("gpus") or 0) for instance in instances]
+    expanded = _instance.expand(instances)
+    counts = [int(instance.get("gpus") or 0) for instance in expanded]
     total, there = sum(counts), expected.get("count")
-    asked = ", ".join(f"{instance['name']} {number}" for instance, number in zip(instances, counts) if number)
+    asked = ", ".join(f"{instance['name']} {number}" for instance, number in zip(expanded, counts) if number)
     if isinstance(there, int) and total > there:
         yield Problem(
             (host,),
@@ -155,11 +172,15 @@ def _promises(
             ],
             [
                 f"gpu_host_expected.count is {there}",
-                *(f"{variable}[{position}].gpus is {number}" for position, number in enumerate(counts) if number),
+                *(
+                    f"{variable}[{position}].gpus is {instance['gpus']}{_times(instance)}"
+                    for position, instance in enumerate(instances)
+                    if instance.get("gpus")
+                ),
             ],
             ["Take GPUs from an instance, give one of them to another host, or correct gpu_host_expected.count"],
         )
-    for position, (instance, indices) in enumerate(zip(instances, _instance.assign_gpus(instances))):
+    for instance, indices in zip(expanded, _instance.assign_gpus(expanded)):
         for part, layout in enumerate(divided):
             if not isinstance(layout, Mapping) or not layout.get("instances"):
                 continue
@@ -176,10 +197,14 @@ def _promises(
                     ],
                     [
                         f"gpu_host_mig[{part}].gpus is {named!r}",
-                        f"{variable}[{position}].gpus is {instance.get('gpus')!r}",
+                        f"{variable}[{instance['position']}].gpus is {instance.get('gpus')!r}",
                     ],
                     ["Divide other GPUs, or take instances off this host"],
                 )
+
+
+def _times(instance: Mapping[str, Any]) -> str:
+    return f", replicas is {instance['replicas']}" if instance.get("replicas", 1) != 1 else ""
 
 
 def _clients(host: Mapping[str, Any]) -> Iterator[Problem]:
@@ -217,7 +242,11 @@ def _client(client: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> I
     if name in [str(other.get("name")) for other in before]:
         yield f"name {name!r} stands twice"
     # A key's hash is no secret, but it is nobody's business in a log either.
-    if not _KEY.match(key):
+    if client.get("claims") and not key:
+        # Known by a token instead (gateway_tokens).
+        if not isinstance(client["claims"], Mapping):
+            yield f"claims is {client['claims']!r}; it is a dictionary such as {{azp: radiology-app}}"
+    elif not _KEY.match(key):
         yield 'key_sha256 is no SHA-256 of 64 lower-case hexadecimal digits: printf %s "$key" | sha256sum prints it'.replace(
             '"', "'"
         )

@@ -261,6 +261,7 @@ def _document(host: Mapping[str, Any]) -> dict[str, Any]:
                 "remedies": row["remedies"],
                 "changes": row["answer"].get("changes", []),
                 "notes": row["answer"].get("notes", []),
+                "not_checked": row.get("not_checked", ""),
                 **{key: row["answer"].get(key) for key in _FIGURES},
             }
             for row in host["rows"]

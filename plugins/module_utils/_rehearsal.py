@@ -19,19 +19,24 @@ import time
 from typing import Any, Iterator, Mapping, NamedTuple, Sequence
 
 from ansible_collections.airgap.inference.plugins.module_utils import (
+    _await_answer,
     _container_seal,
     _docker,
+    _engine_log,
     _gpu,
     _http,
     _network_watch,
-    _openai,
 )
 from ansible_collections.airgap.inference.plugins.module_utils._command import require, run
 from ansible_collections.airgap.inference.plugins.module_utils._digest import sha256_bytes
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
+from ansible_collections.airgap.inference.plugins.module_utils._instance_types import IMAGE_ENTRYPOINT
 
-# The service in the role's Compose project.
+# The services in the role's Compose project, and where the second finds its files.
 SERVICE = "engine"
+RELAY = "relay"
+RELAY_CONFIGURATION = "/etc/airgap/relay.conf"
+RELAY_SOCKETS = "/run/engine"
 SOCKET = "engine.sock"
 # What the kernel takes as the path of a Unix socket.
 MAX_SOCKET_PATH = 107
@@ -41,14 +46,13 @@ STOP_TIMEOUT = 30
 # For how long an engine that tried to reach a network is watched on.
 AFTER_ATTEMPT = 20
 
-# "(EngineCore pid=25) ERROR 11-21 04:19:21 [core.py:402] " and the like, before what was really said.
-_PREFIX = re.compile(
-    r"^(?:\([\w -]+ pid=\d+\)\s)?(?:(?:ERROR|WARNING|INFO|DEBUG)\s\d\d-\d\d\s[\d:.,]+\s(?:\[[^\]]*\]\s?)?)?"
-)
-_OF_A_NETWORK = re.compile(r"https?://|name resolution|resolve host|unreachable|getaddrinfo", re.IGNORECASE)
-# What follows an exception and does not belong to its message.
-_NOT_OF_IT = ("Traceback", "During handling", "The above exception", "[")
-_EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Failure)\b(?::.*|\s*)$")
+
+class Relay(NamedTuple):
+    """What stands between the socket and an engine that listens on a port."""
+
+    image: str
+    digest: str
+    configuration: str
 
 
 class Case(NamedTuple):
@@ -58,11 +62,18 @@ class Case(NamedTuple):
     project: str
     image: str
     digest: str
-    model: str
+    # The digests of all its models, by name.
+    models: Mapping[str, str]
+    relay: Relay | None = None
 
     @property
     def name(self) -> str:
         return str(self.plan["name"])
+
+    @property
+    def base(self) -> str:
+        """As the person named it; a replica has a number besides."""
+        return str(self.plan["base"])
 
 
 class Stage(NamedTuple):
@@ -85,6 +96,9 @@ class Stage(NamedTuple):
     def container(self, case: Case) -> str:
         # No instance's name has an underscore: this is never the container of an instance that serves.
         return f"airgap-rehearsal_{case.name}_{self.mark}"
+
+    def relay(self, case: Case) -> str:
+        return f"{self.container(case)}_relay"
 
     @property
     def repository(self) -> str:
@@ -144,9 +158,10 @@ def gpu_shortage(needed: int) -> str:
 
 
 def key(case: Case, level: Level) -> str:
-    """What a success is worth for: the image, the model, the project and the level. Host paths do not matter."""
-    load = case.plan["rehearsal"]["load"] if level.name == "load" else None
-    parts = [case.digest, case.model, case.project, level.name, load]
+    """What a success is worth for: the images, the models, the project and the level. Host paths do not matter."""
+    asked = case.plan["rehearsal"]["load"] if level.name == "load" else case.plan["probe"]
+    told = case.plan["rehearsal"].get("help")
+    parts = [case.digest, case.models, case.project, case.relay, level.name, asked, *([told] if told else [])]
     return sha256_bytes(json.dumps(parts, sort_keys=True).encode())
 
 
@@ -154,48 +169,46 @@ def overlay(case: Case, stage: Stage, level: Level) -> str:
     """The second Compose file."""
     container = case.plan["container"]
     directory = stage.directory(case)
-    model = case.plan["model"]
+    socket = os.path.join(directory, "socket")
+    volumes = [
+        _bind(os.path.join(stage.bundle, "models", mount["model"], mount["revision"]), mount["target"], read_only=True)
+        for mount in case.plan["mounts"]
+    ]
+    if case.relay is None:
+        volumes.append(_bind(socket, container["socket_directory"]))
+    volumes.append(_bind(os.path.join(directory, "cache"), container["cache_directory"]))
     service: dict[str, Any] = {
         "container_name": stage.container(case),
         "image": stage.tag(case.digest),
         # Whoever asks for a name is heard, and gets none.
         "dns": [_network_watch.NAME_SERVER],
         "dns_search": ["."],
-        "volumes": [
-            _bind(
-                os.path.join(stage.bundle, "models", model["name"], model["revision"]),
-                container["model_directory"],
-                read_only=True,
-            ),
-            _bind(os.path.join(directory, "socket"), container["socket_directory"]),
-            _bind(os.path.join(directory, "cache"), container["cache_directory"]),
-        ],
+        "volumes": volumes,
     }
-    if level.name == "load":
-        service["command"] = case.plan["rehearsal"]["load"]["command"]
-        service["environment"] = case.plan["rehearsal"]["load"]["environment"]
+    # Another command of the same image: what needs no GPU, or what tells its flags.
+    instead = case.plan["rehearsal"].get(level.name)
+    if instead:
+        words = instead["command"]
+        if case.relay is not None and container.get("entrypoint") != IMAGE_ENTRYPOINT:
+            # Without a socket of its own there is nothing to do before, and the program is the entry point.
+            service["entrypoint"], words = words[:1], words[1:]
+        service["command"] = words
+        service["environment"] = instead["environment"]
     lines = [f"    {name}: {_value(value)}" for name, value in service.items()]
     if case.plan["gpus"]:
         lines.append(f"    deploy: {_devices(level.gpus)}")
+    if case.relay is not None:
+        beside = {
+            "container_name": stage.relay(case),
+            "image": stage.tag(case.relay.digest),
+            "restart": "no",
+            "volumes": [
+                _bind(os.path.join(directory, "relay.conf"), RELAY_CONFIGURATION, read_only=True),
+                _bind(socket, RELAY_SOCKETS),
+            ],
+        }
+        lines += [f"  {RELAY}:", *(f"    {name}: {_value(value)}" for name, value in beside.items())]
     return "\n".join(["services:", f"  {SERVICE}:", *lines, ""])
-
-
-def last_words(log: str, limit: int = 12) -> str:
-    """What an engine said when it failed: its exceptions where there are any, the first of which is the cause."""
-    pairs = [_taken_apart(line) for line in log.splitlines()]
-    lines = [text for _prefix, text in pairs]
-    said: dict[str, str] = {}
-    for at, (prefix, line) in enumerate(pairs):
-        if not _EXCEPTION.match(line) or not _follows_a_stack(lines, at):
-            continue
-        message = [line]
-        # A message of several lines goes on in the same record of the log.
-        for more_prefix, more in pairs[at + 1 : at + 6]:
-            if more_prefix != prefix or not more.strip() or _EXCEPTION.match(more) or more.startswith(_NOT_OF_IT):
-                break
-            message.append(more)
-        said.setdefault(line, "\n".join(message)[:1500])
-    return "\n".join(list(said.values())[:4]) or "\n".join(lines[-limit:]) or "(it said nothing)"
 
 
 def rehearse(case: Case, stage: Stage, level: Level) -> None:
@@ -211,7 +224,7 @@ def rehearse(case: Case, stage: Stage, level: Level) -> None:
         raise AirgapError(
             f"The engine's socket would be {socket}; the kernel takes {MAX_SOCKET_PATH} letters. Choose a shorter bundle_cache_directory."
         )
-    with _prepared(case, stage, level) as container:
+    with prepared(case, stage, level) as container:
         require(["docker", "start", container], f"The instance {case.name} cannot be started")
         state = _docker.inspect_container(container)
         attempts = _network_watch.Attempts(0, 0, ())
@@ -220,6 +233,7 @@ def rehearse(case: Case, stage: Stage, level: Level) -> None:
         try:
             with _network_watch.Watch(int(state["State"]["Pid"]), state["Config"]["Hostname"]) as watch:
                 breaches = _container_seal.breaches(_container_seal.read(state))
+                _start_relay(case, stage)
                 failure = _wait(case, stage, level, container, socket, watch)
                 # What it tries when it ends counts as well; one that has failed need not be waited for.
                 run(["docker", "stop", "--time", "1" if failure else str(STOP_TIMEOUT), container])
@@ -237,12 +251,12 @@ def rehearse(case: Case, stage: Stage, level: Level) -> None:
         also = f" It then failed: {failure}." if failure else ""
         raise AirgapError(
             f"{about} tries to reach a network, which it will not have: {attempts}. (Nothing left this machine: its container has no "
-            f"network.){also}\n{_heard(log)}Look in its whole log, {directory}/engine.log, for what it wants: a file that the model lacks, "
+            f"network.){also}\n{_engine_log.of_a_network(log)}Look in its whole log, {directory}/engine.log, for what it wants: a file that the model lacks, "
             "an option that fetches something, or a report that an environment variable turns off."
         )
     if failure:
         raise AirgapError(
-            f"{about} fails its rehearsal at level {level.name}: {failure}. The engine's last words:\n{last_words(log)}\n"
+            f"{about} fails its rehearsal at level {level.name}: {failure}. The engine's last words:\n{_engine_log.last_words(log)}\n"
             f"Its whole log is {directory}/engine.log. Mend the model's directory or the instance's options and stage again. Where only "
             "this machine is the reason, say how far it can be tried: rehearsal of the instance, or bundle_rehearsal_level (load, none)."
         )
@@ -252,18 +266,22 @@ def sweep(stage: Stage) -> None:
     """Remove the containers that an interrupted rehearsal of this cache directory left."""
     found = run(["docker", "ps", "--all", "--filter", "name=airgap-rehearsal_", "--format", "{{.Names}}"])
     for name in found.stdout.decode("utf-8", "replace").split():
-        if re.fullmatch(rf"airgap-rehearsal_[a-z0-9-]+_{stage.mark}", name):
+        if re.fullmatch(rf"airgap-rehearsal_[a-z0-9-]+_{stage.mark}(_relay)?", name):
             run(["docker", "rm", "--force", "--volumes", name])
 
 
 @contextlib.contextmanager
-def _prepared(case: Case, stage: Stage, level: Level) -> Iterator[str]:
+def prepared(case: Case, stage: Stage, level: Level) -> Iterator[str]:
     """A created container with its directories; both go again, whatever happens."""
     directory, container = stage.directory(case), stage.container(case)
     project, over = os.path.join(directory, "compose.yml"), os.path.join(directory, "rehearsal.yml")
     shutil.rmtree(directory, ignore_errors=True)
     for name in ("", "socket", "cache"):
         os.makedirs(os.path.join(directory, name), mode=0o755)
+    if case.relay is not None:
+        # Another user reads it, in its container.
+        with open(os.path.join(directory, "relay.conf"), "w", encoding="utf-8") as handle:
+            handle.write(case.relay.configuration)
     for path, text in ((project, case.project), (over, overlay(case, stage, level))):
         # The environment of an instance is its owner's business.
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as handle:
@@ -274,43 +292,57 @@ def _prepared(case: Case, stage: Stage, level: Level) -> Iterator[str]:
             [*stage.compose, *files, "up", "--no-start", "--force-recreate", "--remove-orphans"],
             f"The Compose project of the instance {case.name} cannot be created ({project} with {over})",
         )
-        user, _colon, group = str(_docker.inspect_container(container)["Config"]["User"]).partition(":")
-        for name, mode in (("socket", 0o2770), ("cache", 0o750)):
+        listener = stage.relay(case) if case.relay is not None else container
+        for name, mode, owner in (("socket", 0o2770, listener), ("cache", 0o750, container)):
             path = os.path.join(directory, name)
-            os.chown(path, int(user), int(group or user))
+            os.chown(path, *_user(owner))
             os.chmod(path, mode)
         yield container
     finally:
-        run(["docker", "rm", "--force", "--volumes", container])
+        for name in (stage.relay(case), container):
+            run(["docker", "rm", "--force", "--volumes", name])
         for name in ("socket", "cache"):
             shutil.rmtree(os.path.join(directory, name), ignore_errors=True)
 
 
+def _user(container: str) -> tuple[int, int]:
+    """Whom a container runs as; by name only its image knows, and then its directories are root's."""
+    user, _colon, group = str(_docker.inspect_container(container)["Config"]["User"]).partition(":")
+    if not user.isdigit():
+        return 0, 0
+    return int(user), int(group) if group.isdigit() else int(user)
+
+
+def _start_relay(case: Case, stage: Stage) -> None:
+    """It joins the network of the engine, which therefore must run."""
+    if case.relay is not None:
+        require(["docker", "start", stage.relay(case)], f"The relay of the instance {case.name} cannot be started")
+
+
 def _wait(case: Case, stage: Stage, level: Level, container: str, socket: str, watch: _network_watch.Watch) -> str:
     """Ask until the engine has done it, or has failed: then why."""
-    address = _http.Address(unix=socket)
     give_up = time.monotonic() + stage.timeout
+    patience = None
     while True:
         try:
             if level.name == "load":
-                _load(case, address)
+                _load(case, _http.Address(unix=socket))
             else:
-                _openai.probe(
-                    _openai.Question(
-                        address=address,
-                        model=case.plan["model"]["name"],
-                        health_path=case.plan["health"],
-                        timeout=PROBE_TIMEOUT,
-                    )
-                )
+                _await_answer.ask(_await_answer.Probe(socket, **case.plan["probe"]), PROBE_TIMEOUT)
             return ""
-        except _http.NotReady as error:
+        except (_http.NotReady, _await_answer.NotYet) as error:
+            said, patience = str(error), None
+        except _await_answer.WrongAnswer as error:
+            # Some engines listen before they know their model.
             said = str(error)
+            patience = patience or time.monotonic() + _await_answer.PATIENCE
         except AirgapError as error:
             return _ended(container) or str(error)
         ended = _ended(container)
         if ended:
             return ended
+        if patience and time.monotonic() > patience:
+            return f"it runs and does not do what it is for: {said}"
         if time.monotonic() > give_up:
             if watch.attempts():
                 return ""
@@ -355,23 +387,6 @@ def _log(container: str, directory: str) -> str:
     with open(os.path.join(directory, "engine.log"), "w", encoding="utf-8") as handle:
         handle.write(log)
     return log
-
-
-def _heard(log: str) -> str:
-    """The last lines of a log that speak of a network."""
-    lines = [text.strip()[:400] for _prefix, text in map(_taken_apart, log.splitlines()) if _OF_A_NETWORK.search(text)]
-    return "The engine said:\n" + "\n".join(list(dict.fromkeys(lines))[-6:]) + "\n" if lines else ""
-
-
-def _taken_apart(line: str) -> tuple[str, str]:
-    """What the engine's logging put before, and what was said."""
-    text = _PREFIX.sub("", line.rstrip())
-    return line.rstrip()[: len(line.rstrip()) - len(text)], text
-
-
-def _follows_a_stack(lines: Sequence[str], at: int) -> bool:
-    """Whether an indented line of a stack, or the head of one, stands closely before."""
-    return any(line.startswith(("  ", "Traceback")) for line in lines[max(0, at - 3) : at])
 
 
 def _names_gpus(directory: str) -> bool:

@@ -56,11 +56,12 @@ created:
 images:
   description:
     - The images by name, each with its C(reference) (C(repository@digest)), C(digest), C(size) (of its compressed layers), and C(cuda), the
-      C(version) of CUDA that it was built with and the drivers that it does C(require), as far as it states them.
+      C(version) of CUDA that it was built with and the drivers that it does C(require), as far as it states them. And C(flags), by
+      engine, those that the engine in it told when it was rehearsed.
   returned: success
   type: dict
 models:
-  description: The models by name, each with its C(revision), C(digest) and C(size).
+  description: The models by name, each with its C(revision), C(digest), C(size) and the paths of its C(gguf) files.
   returned: success
   type: dict
 packages:

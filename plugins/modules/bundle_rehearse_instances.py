@@ -16,6 +16,9 @@ description:
     laid over the first.
   - An instance that fails is told with its engine's own last words. So is one that tries to reach a network, although it cannot.
     The kernel counts connections for which it finds no route, and names that it asks for are written down.
+  - Of replicas one is tried.
+  - Where the engine's data say how, its image is asked for its help first; the flags in it go into the manifest, and options of instances
+    are held against them.
   - What has been tried with the same image, model, project and level is not tried again.
   - Images are loaded into Docker under names of this machine's cache directory, and go again once all instances have passed.
 options:
@@ -32,6 +35,14 @@ options:
     description: The Compose project of each, by its name.
     type: dict
     required: true
+  relays:
+    description: The relay's configuration of each instance that has one, by its name.
+    type: dict
+    default: {}
+  relay_image:
+    description: The image of relays, as the bundle names it.
+    type: str
+    default: ""
   images:
     description: The bundle's images by name, each with its C(digest).
     type: dict
@@ -96,7 +107,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 artifacts:
-  description: What the manifest says about the rehearsals, one entry an instance.
+  description: What the manifest says about the rehearsals, one entry an instance, with the C(flags) that its engine told of itself.
   returned: success
   type: list
   elements: dict
@@ -120,7 +131,7 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.airgap.inference.plugins.module_utils import _rehearsal, _rehearsal_image
+from ansible_collections.airgap.inference.plugins.module_utils import _rehearsal, _rehearsal_flags, _rehearsal_image
 from ansible_collections.airgap.inference.plugins.module_utils._digest import write_if_changed
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 from ansible_collections.airgap.inference.plugins.module_utils._progress import Progress
@@ -129,6 +140,8 @@ ARGUMENTS: dict[str, Any] = {
     "path": {"type": "path", "required": True},
     "plan": {"type": "list", "elements": "dict", "required": True},
     "projects": {"type": "dict", "required": True},
+    "relays": {"type": "dict", "default": {}},
+    "relay_image": {"type": "str", "default": ""},
     "images": {"type": "dict", "required": True},
     "models": {"type": "dict", "required": True},
     "level": {"type": "str", "choices": ["auto", "generate", "load", "none"], "default": "auto"},
@@ -170,32 +183,38 @@ def rehearse(module: AnsibleModule) -> dict[str, Any]:
     stage = _rehearsal.Stage(
         params["path"], params["cache"], params["compose_command"], params["level"], params["timeout"]
     )
-    memory = Memory(params["cache"])
-    cases = [_case(item, params) for item in params["plan"]]
+    memory, flags = Memory(params["cache"]), _rehearsal_flags.Memory(params["cache"])
+    # Replicas differ by their names and GPUs only.
+    firsts = {str(item["base"]): item for item in reversed(params["plan"])}
+    cases = [_case(item, params) for item in params["plan"] if item is firsts[str(item["base"])]]
     levels = {case.name: _level(case, stage) for case in cases}
-    due = [
+    tried = [
         case
         for case in cases
         if levels[case.name].name != "none" and _rehearsal.key(case, levels[case.name]) not in memory
     ]
+    # Where nobody said that nothing shall be tried, an image can tell its flags at least.
+    due = [case for case in cases if case in tried or (flags.lacks(case) and _wished(case, stage) != "none")]
     failures = []
     if due and not module.check_mode:
         _rehearsal.sweep(stage)
         for case in due:
             try:
-                _try(case, stage, levels[case.name])
-                memory.note(_rehearsal.key(case, levels[case.name]))
+                _try(case, stage, levels[case.name] if case in tried else None, flags)
+                if case in tried:
+                    memory.note(_rehearsal.key(case, levels[case.name]))
             except AirgapError as error:
                 failures.append((case, str(error)))
         if not params["keep_images"]:
             kept = {stage.tag(case.digest) for case, _said in failures}
+            kept |= {stage.tag(case.relay.digest) for case, _said in failures if case.relay is not None}
             _rehearsal_image.remove(stage.repository, kept)
     if failures:
         raise AirgapError("\n\n".join(said for _case, said in failures))
-    names = [case.name for case in due]
+    names = [case.base for case in tried]
     return {
         "changed": bool(due),
-        "artifacts": [_artifact(case, levels[case.name]) for case in cases],
+        "artifacts": [_artifact(case, levels[case.name], flags.of(case)) for case in cases],
         "rehearsed": names,
         "seconds": round(time.monotonic() - started, 1),
         "msg": _summary(cases, levels, names),
@@ -203,15 +222,19 @@ def rehearse(module: AnsibleModule) -> dict[str, Any]:
 
 
 def _case(item: dict[str, Any], params: dict[str, Any]) -> _rehearsal.Case:
-    image, model = str(item["image_name"]), item["model"]["name"]
+    image, relay = str(item["image_name"]), None
+    if item["name"] in params["relays"]:
+        beside = params["relay_image"]
+        relay = _rehearsal.Relay(beside, _digest(params["images"], beside), params["relays"][item["name"]])
+    models = {model["name"]: _digest(params["models"], model["name"]) for model in item["models"]}
     return _rehearsal.Case(
-        item,
-        params["projects"][item["name"]],
-        image,
-        # In check mode they may still have to be collected.
-        str(params["images"].get(image, {}).get("digest", "")),
-        str(params["models"].get(model, {}).get("digest", "")),
+        item, params["projects"][item["name"]], image, _digest(params["images"], image), models, relay
     )
+
+
+def _digest(artifacts: dict[str, Any], name: str) -> str:
+    """In check mode they may still have to be collected."""
+    return str(artifacts.get(name, {}).get("digest", ""))
 
 
 def _level(case: _rehearsal.Case, stage: _rehearsal.Stage) -> _rehearsal.Level:
@@ -220,23 +243,42 @@ def _level(case: _rehearsal.Case, stage: _rehearsal.Stage) -> _rehearsal.Level:
     return _rehearsal.choose_level(case.plan, case.image, stage.level, shortage)
 
 
-def _try(case: _rehearsal.Case, stage: _rehearsal.Stage, level: _rehearsal.Level) -> None:
+def _wished(case: _rehearsal.Case, stage: _rehearsal.Stage) -> str:
+    own = str(case.plan["rehearsal"]["level"])
+    return stage.level if own == "auto" else own
+
+
+def _try(
+    case: _rehearsal.Case, stage: _rehearsal.Stage, level: _rehearsal.Level | None, flags: _rehearsal_flags.Memory
+) -> None:
+    """Without a level the image is asked for its flags, and nothing else."""
     with Progress(f"rehearsal of {case.name}") as progress:
         progress.at("its image is loaded into Docker")
         _rehearsal_image.load(os.path.join(stage.bundle, "images"), case.image, case.digest, stage.tag(case.digest))
-        progress.at("its engine starts, without a network")
-        _rehearsal.rehearse(case, stage, level)
+        if case.relay is not None:
+            relay = case.relay
+            _rehearsal_image.load(
+                os.path.join(stage.bundle, "images"), relay.image, relay.digest, stage.tag(relay.digest)
+            )
+        if flags.lacks(case):
+            progress.at("its image tells its flags")
+            flags.note(case, _rehearsal_flags.ask(case, stage))
+        if level is not None:
+            progress.at("its engine starts, without a network")
+            _rehearsal.rehearse(case, stage, level)
 
 
-def _artifact(case: _rehearsal.Case, level: _rehearsal.Level) -> dict[str, str]:
+def _artifact(case: _rehearsal.Case, level: _rehearsal.Level, flags: list[str]) -> dict[str, Any]:
+    told = {"flags": flags} if flags else {}
     return {
         "kind": "instance",
-        "name": case.name,
+        "name": case.base,
         "level": level.name,
         "engine": str(case.plan["engine"]),
         "image": case.image,
         "model": str(case.plan["model"]["name"]),
         "reason": level.reason,
+        **told,
     }
 
 
@@ -246,8 +288,8 @@ def _summary(cases: list[_rehearsal.Case], levels: dict[str, _rehearsal.Level], 
     said = []
     for case in cases:
         level = levels[case.name]
-        before = "" if case.name in tried or level.name == "none" else ", tried before"
-        said.append(f"{case.name} ({level.name}{': ' + level.reason if level.reason else ''}{before})")
+        before = "" if case.base in tried or level.name == "none" else ", tried before"
+        said.append(f"{case.base} ({level.name}{': ' + level.reason if level.reason else ''}{before})")
     return f"Instances rehearsed without a network: {', '.join(said)}"
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lab"))
 
 import bundle
+import gateway
 import import_local
 import model_directory
 import preflight
@@ -156,6 +157,12 @@ def the_preflight() -> None:
     )
 
 
+def the_gateway() -> None:
+    """The gateway beside its engine asked directly, and a minute of 200 streams."""
+    for figure in gateway.figures(gateway.measure()):
+        row(*figure)
+
+
 def main() -> None:
     """Print every figure."""
     lab = site_description.Lab.named("demo")
@@ -165,6 +172,7 @@ def main() -> None:
     the_bundle()
     the_model()
     the_preflight()
+    the_gateway()
 
 
 if __name__ == "__main__":

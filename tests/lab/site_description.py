@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Write the lab's site description: inventories/lab and what only this machine knows.
 
-The lab's inventory is committed; the mirror's address, the paths of the cache and the hash of the client's
-key are not known before the lab runs. They become ``group_vars/<group>/lab.yml`` of a copy.
+The lab's inventory is committed; the mirror's address, the paths of the cache and the hashes of the clients'
+keys are not known before the lab runs. They become ``group_vars/<group>/lab.yml`` of a copy. Beside the copy,
+in ``engines``, is the data of the engines that a site brings itself.
 """
 
 from __future__ import annotations
@@ -22,6 +23,18 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+
+# Who may ask. The first has the key that `verify` and the demo use.
+CLIENT = "lab"
+CLIENTS: dict[str, dict[str, Any]] = {
+    CLIENT: {"rate": "10r/s", "burst": 20, "concurrency": 4},
+    # One model only.
+    "ward": {"models": ["tiny-gguf"]},
+    # Few at a time: `verify` asks as it too, and sees the limits bite.
+    "trial": {"models": ["tiny-gguf"], "rate": "60r/m", "burst": 3, "concurrency": 2},
+    # No model: it reads metrics.
+    "monitoring": {"models": [], "metrics": True},
+}
 
 
 @dataclass(frozen=True)
@@ -62,27 +75,22 @@ def private_text(path: Path, text: str) -> None:
         stream.write(text)
 
 
-def client_key(lab: Lab) -> str:
-    """The key of the lab's client, made once."""
-    path = lab.directory / "keys" / "client"
+def client_key(lab: Lab, name: str = CLIENT) -> str:
+    """The key of one of the lab's clients, made once."""
+    path = lab.directory / "keys" / ("client" if name == CLIENT else f"client-{name}")
     if not path.exists():
         private_text(path, secrets.token_hex(32) + "\n")
     return path.read_text().strip()
 
 
-def site_variables(lab: Lab, key: str) -> dict[str, Any]:
+def site_variables(lab: Lab) -> dict[str, Any]:
     """The variables of the site that this machine alone knows."""
     return {
         "lab_models": lab.described["models"],
         "airgap_targets": lab.described["targets"],
         "airgap_clients": [
-            {
-                "name": "lab",
-                "key_sha256": hashlib.sha256(key.encode()).hexdigest(),
-                "rate": "10r/s",
-                "burst": 20,
-                "concurrency": 4,
-            }
+            {"name": name, "key_sha256": hashlib.sha256(client_key(lab, name).encode()).hexdigest(), **may}
+            for name, may in CLIENTS.items()
         ],
     }
 
@@ -99,18 +107,20 @@ def staging_variables(lab: Lab) -> dict[str, Any]:
 
 
 def write_site(lab: Lab, directory: Path) -> None:
-    """Write the lab's site description to ``directory``, and give the bastion its client's key.
+    """Write the lab's site description to ``directory``, engines' data beside it, and give the bastion its clients' keys.
 
-    The key travels on standard input and is kept in files of mode 0600: it stands in no command line.
+    The keys travel on standard input and are kept in files of mode 0600: they stand in no command line.
     """
-    key = client_key(lab)
-    shutil.rmtree(directory, ignore_errors=True)
-    shutil.copytree(REPOSITORY / "inventories/lab", directory)
-    for group, variables in (("all", site_variables(lab, key)), ("airgap_staging", staging_variables(lab))):
+    for source, target in (("lab", directory), ("engines", directory.parent / "engines")):
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(REPOSITORY / "inventories" / source, target)
+    for group, variables in (("all", site_variables(lab)), ("airgap_staging", staging_variables(lab))):
         path = directory / "group_vars" / group / "lab.yml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(variables, indent=2) + "\n")
-    for name, content in (("client.key", key), ("client.header", f"Authorization: Bearer {key}")):
+    files = {f"{name}.key": client_key(lab, name) for name in CLIENTS if name != CLIENT}
+    files.update({"client.key": client_key(lab), "client.header": f"Authorization: Bearer {client_key(lab)}"})
+    for name, content in files.items():
         subprocess.run(
             ["docker", "exec", "-i", lab.bastion, "install", "-m", "0600", "/dev/stdin", f"/etc/airgap/{name}"],
             input=f"{content}\n".encode(),

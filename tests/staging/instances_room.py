@@ -31,7 +31,12 @@ STAND_IN_ENGINE: dict[str, Any] = {
     "command": ["python3", "-c", (REPOSITORY / "tests/staging/stand_in_engine.py").read_text(), "{socket}", "{model}"],
     "environment": {"PYTHONUNBUFFERED": "1"},
     "health": "/health",
-    "api": [],
+    "tasks": {
+        "generate": {
+            "api": [],
+            "probe": {"path": "/v1/completions", "body": {"model": "{model}", "prompt": "Hello"}, "expects": "text"},
+        }
+    },
 }
 
 

@@ -21,7 +21,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 ANSWER = {
-    "choices": [{"index": 0, "delta": {"content": "Hello."}, "finish_reason": "stop"}],
+    "choices": [{"index": 0, "text": "Hello.", "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
 }
 
@@ -45,7 +45,7 @@ class Handler(BaseHTTPRequestHandler):
             # In the background and in silence, as telemetry does.
             threading.Thread(target=report).start()
             time.sleep(0.5)
-        self.answer("data: " + json.dumps(ANSWER) + "\n\ndata: [DONE]\n\n")
+        self.answer(json.dumps(ANSWER))
 
 
 def report() -> None:

@@ -84,6 +84,12 @@ def test_an_instance_that_generates_passes_once(room: Room) -> None:
     assert changed.result["rehearsed"] == ["once"]
 
 
+def test_of_replicas_one_is_tried(room: Room) -> None:
+    run = rehearse(room, stand_in("many", replicas=3, options={"depth": 4}))
+    assert run.status == 0, run.output
+    assert run.result["rehearsed"] == ["many"] == [artifact["name"] for artifact in run.result["artifacts"]]
+
+
 def test_one_that_reports_elsewhere_is_refused_although_it_generates(room: Room) -> None:
     run = rehearse(room, stand_in("talks", "report"))
     assert run.status != 0
@@ -149,7 +155,7 @@ def test_images_go_when_all_have_passed(room: Room) -> None:
 def test_what_the_isolated_side_would_refuse_is_refused_first(room: Room) -> None:
     run = rehearse(room, stand_in("chat", gpus=-1), stand_in("chat", model="huge"))
     assert "instance chat: gpus is -1; it is a number of GPUs" in run.output
-    assert "instance chat: the name stands twice" in run.output
+    assert "instance chat: the name chat stands twice" in run.output
     assert "model 'huge' is not in the bundle, which has bare, small" in run.output
 
 

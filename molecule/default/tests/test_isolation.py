@@ -1,15 +1,16 @@
 # Copyright (c) 2026 airgap.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Nothing outside answers: not from the bastion, not from the GPU host, not from inside the engine."""
+"""Nothing outside answers: not from the bastion, not from the GPU host, not from inside an engine or its relay."""
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import site_under_test
+from test_instances import containers
 from testinfra.host import Host
-
-ENGINE = "docker exec airgap-chat"
 
 # Addresses reserved for documentation (RFC 5737), a public resolver's well-known address, and the
 # machine's own side of the lab's network. An answer of any kind, a refusal too, prints "reached".
@@ -49,12 +50,36 @@ def test_nothing_outside_answers_a_host(name: str, outside: list[tuple[str, int]
     assert attempts(site_under_test.lab_host(name), "", outside) == "unresolved"
 
 
-def test_nothing_at_all_answers_the_engine(gpu_host: Host, outside: list[tuple[str, int]]) -> None:
-    """The depot and the host itself are as far away as the rest of the world."""
+def inside(gpu_host: Host, container: str) -> str:
+    """The beginning of a command line: in the container's network, with the host's programs, since not every image has Python."""
+    pid = gpu_host.check_output("docker inspect --format '{{.State.Pid}}' %s", container)
+    return f"nsenter --target {pid} --net"
+
+
+def test_nothing_at_all_answers_an_engine(gpu_host: Host, outside: list[tuple[str, int]]) -> None:
+    """The depot and the host itself, by each of its addresses, are as far away as the rest of the world."""
     hosts = site_under_test.lab().described["room"]["hosts"]
-    near = [(host["address"], port) for host in hosts.values() for port in (22, 443, 5000)]
-    assert attempts(gpu_host, ENGINE, [*outside, *near]) == "unresolved"
+    addresses = {host["address"] for host in hosts.values()}
+    listed = json.loads(gpu_host.check_output("ip -json -4 address show"))
+    addresses |= {each["local"] for link in listed for each in link["addr_info"] if link["ifname"] != "lo"}
+    near = [(address, port) for address in sorted(addresses) for port in (22, 443, 5000)]
+    tried = sorted(containers(gpu_host))
+    assert len(tried) > 4
+    for container in tried:
+        assert attempts(gpu_host, inside(gpu_host, container), [*outside, *near]) == "unresolved", container
 
 
-def test_the_engine_has_no_interface_but_loopback(gpu_host: Host) -> None:
-    assert gpu_host.check_output(f"{ENGINE} ls /sys/class/net").split() == ["lo"]
+def test_an_engine_has_no_interface_but_loopback(gpu_host: Host) -> None:
+    for container in containers(gpu_host):
+        pid = gpu_host.check_output("docker inspect --format '{{.State.Pid}}' %s", container)
+        links = gpu_host.check_output(f"cat /proc/{pid}/net/dev").splitlines()[2:]
+        assert [line.split(":")[0].strip() for line in links] == ["lo"], container
+
+
+def test_an_engine_cannot_ask_docker_or_systemd(gpu_host: Host) -> None:
+    """No socket of the host's own is in a container."""
+    for container in containers(gpu_host):
+        mounts = json.loads(gpu_host.check_output("docker inspect --format '{{json .Mounts}}' %s", container))
+        sources = {mount.get("Source", "") for mount in mounts}
+        allowed = ("/run/airgap-inference/", "/srv/models/", "/var/cache/airgap-inference/", "/etc/airgap/instances/")
+        assert not [source for source in sources if source and not source.startswith(allowed)], sources

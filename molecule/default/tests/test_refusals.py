@@ -66,5 +66,18 @@ def test_an_engine_that_is_not_known(gpu_host: Host) -> None:
     refused(gpu_host, "unheard-of", "vllm", engine="unheard-of")
 
 
+def test_an_option_that_the_engine_does_not_have(gpu_host: Host) -> None:
+    """With the one that was meant; vLLM would say so at its start only."""
+    refused(gpu_host, "max_modle_len", "max_model_len", options={"max_modle_len": 512})
+
+
+def test_a_draft_that_was_not_carried(gpu_host: Host) -> None:
+    refused(gpu_host, "left-behind", "bundle", draft_model="left-behind")
+
+
+def test_two_models_by_one_name(gpu_host: Host) -> None:
+    refused(gpu_host, "tiny", adapters=[{"name": "tiny", "model": "tiny-adapter"}])
+
+
 def test_a_token_in_the_isolated_room(gpu_host: Host) -> None:
     refused(gpu_host, "HF_TOKEN", environment={"HF_TOKEN": SECRET})

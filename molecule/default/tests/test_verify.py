@@ -9,31 +9,45 @@ import json
 from typing import Iterator
 
 import pytest
-from site_under_test import run_playbook
+from site_under_test import instances, run_playbook
+from test_host import wait_for_answer
 from testinfra.host import Host
 
-INSTANCE = {
-    "engine": "vllm",
-    "image": "docker.io/vllm/vllm-openai-cpu:v0.32.0",
-    "gpus": 1,
-    "options": {"max_model_len": 512, "enforce_eager": True},
-    "environment": {"VLLM_CPU_KVCACHE_SPACE": "1"},
-}
+# It lists its model and is healthy; asked for a token it fails.
+PRETENDER = """
+import http.server, json, os, socketserver
+path = "/run/airgap-inference/chat/engine.sock"
 
-UNTIL_HEALTHY = """
-import http.client, socket, sys, time
-for _second in range(240):
-    time.sleep(1)
-    connection = http.client.HTTPConnection("engine", timeout=5)
-    connection.sock = socket.socket(socket.AF_UNIX)
-    try:
-        connection.sock.connect("/run/airgap-inference/chat/engine.sock")
-        connection.request("GET", "/health")
-        if connection.getresponse().status == 200:
-            sys.exit()
-    except OSError:
-        pass
-sys.exit("the engine never said that it is healthy")
+class Answer(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def address_string(self):
+        return "gateway"
+
+    def answer(self, status, said):
+        text = json.dumps(said).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def do_GET(self):
+        self.answer(200, {"object": "list", "data": [{"id": "tiny", "object": "model"}]})
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer(500, {"error": {"message": "EngineDeadError", "type": "InternalServerError", "code": 500}})
+
+class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    pass
+
+if os.path.exists(path):
+    os.unlink(path)
+os.umask(7)
+server = Server(path, Answer)
+os.chown(path, 2000, 2101)
+server.serve_forever()
 """
 
 
@@ -51,25 +65,38 @@ def test_a_wrong_key_fails(bastion: Host) -> None:
     assert "not-the-key" not in run.output
 
 
-@pytest.mark.usefixtures("broken_engine")
-def test_an_engine_that_is_healthy_but_cannot_generate_fails(gpu_host: Host) -> None:
-    """Head size 16 on the CPU engine: /health answers, the first completion ends the engine."""
-    # The deploy's own gate has just ended it; systemd starts it again, and it claims to be healthy.
-    gpu_host.check_output("python3 -c %s", UNTIL_HEALTHY)
-    run = run_playbook("verify", airgap_instances=[{**INSTANCE, "name": "chat", "model": "tiny-broken"}])
+@pytest.mark.usefixtures("pretender")
+def test_an_engine_that_is_healthy_but_cannot_generate_fails() -> None:
+    run = run_playbook("verify")
     assert run.status != 0, run.output
     assert "cannot generate" in run.output, run.output
 
 
 @pytest.fixture
-def broken_engine() -> Iterator[None]:
-    """Deploy the model that cannot generate in place of the good one; afterwards the good one again."""
-    broken = run_playbook("deploy", airgap_instances=[{**INSTANCE, "name": "chat", "model": "tiny-broken"}])
-    assert broken.status != 0, "deploy let an engine through that cannot generate"
-    assert "generat" in broken.output, broken.output
+def pretender(gpu_host: Host) -> Iterator[None]:
+    """In the place of the engine, one that only looks like it."""
+    gpu_host.check_output("systemctl stop airgap-inference@chat.service")
+    gpu_host.check_output("systemd-run --unit=pretender python3 -c %s", PRETENDER)
     yield
-    mended = run_playbook("deploy")
-    assert mended.status == 0, mended.output
+    gpu_host.check_output("systemctl stop pretender.service")
+    gpu_host.check_output("systemctl start airgap-inference@chat.service")
+
+
+@pytest.fixture
+def mended() -> Iterator[None]:
+    """Whatever was deployed, the site's own instances return."""
+    yield
+    run = run_playbook("deploy")
+    assert run.status == 0, run.output
+
+
+@pytest.mark.usefixtures("mended")
+def test_an_engine_that_starts_and_cannot_generate_is_not_deployed(gpu_host: Host) -> None:
+    """Head size 16 on the CPU engine: /health answers, the first completion ends the engine."""
+    run = run_playbook("deploy", airgap_instances=instances(chat={"model": "tiny-broken"}))
+    assert run.status != 0, "deploy let an engine through that cannot generate"
+    assert "The instance chat did" in run.output or "The instance chat runs and does not" in run.output, run.output
+    assert not wait_for_answer(gpu_host, 5)
 
 
 def test_a_client_is_streamed_to(bastion: Host) -> None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 airgap.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The lab's models: small, real in every file, written by transformers itself."""
+"""The lab's models: small, real in every file, written by the libraries that write such files."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from airgap_lab import cache
 from airgap_lab.console import run
 
-# The versions that the engine image has too.
-REQUIREMENTS = ("torch==2.13.0", "transformers==5.19.0", "numpy")
+# The first two in the versions that the engine image has too.
+REQUIREMENTS = ("torch==2.13.0", "transformers==5.19.0", "numpy", "gguf==0.19.0", "peft==0.21.2")
 WRITER = cache.HERE / "write_models.py"
-NAMES = ("tiny", "tiny-broken", "heads-10-5")
+NAMES = ("tiny", "tiny-broken", "heads-10-5", "tiny-gguf", "tiny-gguf-broken", "tiny-embed", "tiny-adapter")
 
 
 def key() -> str:
-    return cache.key(WRITER, *REQUIREMENTS)
+    return cache.key(WRITER, WRITER.with_name("write_gguf.py"), *REQUIREMENTS)
 
 
 def folder() -> Path:
@@ -37,5 +37,5 @@ def _make(half: Path) -> None:
     run(["python3", "-m", "venv", str(environment)], log)
     python = str(environment / "bin" / "python3")
     run([python, "-m", "pip", "install", "--no-compile", *REQUIREMENTS], log)
-    run([python, str(WRITER), str(half)], log)
+    run([python, "-m", f"airgap_lab.{WRITER.stem}", str(half)], log, {"PYTHONPATH": str(cache.LAB)})
     cache.remove(environment)

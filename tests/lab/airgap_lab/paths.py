@@ -18,6 +18,7 @@ from airgap_lab import (
     gpu_repository,
     host_image,
     keys,
+    llama_image,
     models,
     registry,
 )
@@ -45,9 +46,9 @@ def describe(room: Room) -> dict[str, Any]:
         "models": {name: str(models.folder() / name) for name in models.NAMES},
         "registry": {
             "address": registry.address(),
-            "stands_for": registry.STANDS_FOR,
+            "stands_for": list(registry.STANDS_FOR),
             "registries_conf": str(registry.registries_conf()),
-            "images": {"engine": engine_image.IMAGE, "gateway": gateway_image.IMAGE},
+            "images": {"engine": engine_image.IMAGE, "llama": llama_image.IMAGE, "gateway": gateway_image.IMAGE},
         },
         "room": {
             "name": room.name,
@@ -73,9 +74,11 @@ def status() -> None:
         ("models", models.folder().is_dir()),
         ("gateway image", gateway_image.PUBLIC.built()),
         ("engine image", engine_image.PUBLIC.built()),
+        ("llama.cpp image", llama_image.PUBLIC.built()),
     ):
         say(f"{what}: {'built' if there else 'not built'}")
-    say(f"registry that stands for {registry.STANDS_FOR}: {registry.address() if registry.answers() else 'stopped'}")
+    stands_for = " and ".join(registry.STANDS_FOR)
+    say(f"registry that stands for {stands_for}: {registry.address() if registry.answers() else 'stopped'}")
     if not docker_engine.answers():
         say("Docker does not run, so no room does")
         return

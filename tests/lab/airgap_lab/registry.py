@@ -1,7 +1,7 @@
 # Copyright (c) 2026 airgap.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The registry that stands for the public one: Distribution on the loopback, its images in the cache."""
+"""The registry that stands for the public ones: Distribution on the loopback, its images in the cache."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from pathlib import Path
 from airgap_lab import cache
 from airgap_lab.console import LabError, run, say
 
-STANDS_FOR = "docker.io"
+# No repository of one has the name of another's.
+STANDS_FOR = ("docker.io", "ghcr.io")
 
 
 def address() -> str:
@@ -30,7 +31,7 @@ def folder() -> Path:
 
 
 def registries_conf() -> Path:
-    """Leads `skopeo --registries-conf` from the public registry's name to the lab's."""
+    """Leads `skopeo --registries-conf` from the public registries' names to the lab's."""
     return folder() / "registries.conf"
 
 
@@ -43,7 +44,7 @@ def ensure() -> None:
 def _ensure() -> None:
     cache.write(
         registries_conf(),
-        f'[[registry]]\nprefix = "{STANDS_FOR}"\nlocation = "{address()}"\ninsecure = true\n',
+        "".join(f'[[registry]]\nprefix = "{name}"\nlocation = "{address()}"\ninsecure = true\n' for name in STANDS_FOR),
     )
     if answers():
         return
@@ -68,7 +69,7 @@ def _ensure() -> None:
     cache.write(_pid_file(), str(started.pid))
     for _attempt in range(50):
         if answers():
-            say(f"registry that stands for {STANDS_FOR}: {address()}")
+            say(f"registry that stands for {' and '.join(STANDS_FOR)}: {address()}")
             return
         if started.poll() is not None:
             break

@@ -7,7 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from airgap_lab import cache, compose, engine_image, gateway_image, gpu_repository, host_image, models, registry
+from airgap_lab import (
+    cache,
+    compose,
+    engine_image,
+    gateway_image,
+    gpu_repository,
+    host_image,
+    llama_image,
+    models,
+    registry,
+)
 from airgap_lab.console import LabError
 
 STEPS: dict[str, Callable[[], object]] = {
@@ -16,6 +26,7 @@ STEPS: dict[str, Callable[[], object]] = {
     "models": models.build,
     "gateway": gateway_image.build,
     "engine": engine_image.build,
+    "llama": llama_image.build,
     "compose": compose.build,
 }
 

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Writes the lab's models with transformers itself. Runs in an environment of its own: see models.py.
 
-Real architecture, tokenizer and files; random weights, so the words mean nothing.
+Real architecture, tokenizer and files; random weights, so the words mean nothing. The first of them is written
+for llama.cpp as well, and has an adapter, written by peft.
 """
 
 from __future__ import annotations
@@ -12,9 +13,13 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import gguf
 import torch
+from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from airgap_lab import write_gguf
 
 
 class Shape(NamedTuple):
@@ -32,6 +37,15 @@ SHAPES = {
     # Two ranks: heads divide, key-value heads do not. Its vocabulary could be split over five.
     "heads-10-5": Shape(640, 10, 5, vocabulary=640),
 }
+# GGUF files of the first shape, each alone in a folder, as published ones are.
+FILES = {
+    "tiny-gguf": write_gguf.Purpose("tiny"),
+    "tiny-embed": write_gguf.Purpose("tiny-embed", gguf.PoolingType.MEAN),
+    # llama.cpp's own words when it loads this: tensor 'token_embd.weight' has wrong shape.
+    "tiny-gguf-broken": write_gguf.Purpose("tiny-broken", padded=True),
+}
+FILE_OF = "tiny"
+ADAPTER = "tiny-adapter"
 VOCABULARY = 512
 CONTEXT = 4096
 BEGIN, END, PAD = "<|begin|>", "<|end|>", "<|pad|>"
@@ -64,7 +78,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return wrapped
 
 
-def write(shape: Shape, folder: Path) -> None:
+def write(shape: Shape, folder: Path) -> LlamaForCausalLM:
     torch.manual_seed(0)
     words = tokenizer()
     config = LlamaConfig(
@@ -85,11 +99,31 @@ def write(shape: Shape, folder: Path) -> None:
     )
     model.save_pretrained(folder)
     words.save_pretrained(folder)
+    return model
+
+
+def write_files(model: LlamaForCausalLM, root: Path) -> None:
+    weights = {name: tensor.float().numpy() for name, tensor in model.state_dict().items()}
+    for name, purpose in FILES.items():
+        write_gguf.write(root / FILE_OF, weights, root / name / f"{name}-f16.gguf", purpose)
+
+
+def write_adapter(model: LlamaForCausalLM, folder: Path) -> None:
+    """Random weights too: peft's own beginning, zeros, would change no answer."""
+    torch.manual_seed(1)
+    settings = LoraConfig(
+        r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM", init_lora_weights=False
+    )
+    get_peft_model(model, settings).save_pretrained(folder)
 
 
 def main() -> None:
+    root = Path(sys.argv[1])
     for name, shape in SHAPES.items():
-        write(shape, Path(sys.argv[1]) / name)
+        model = write(shape, root / name)
+        if name == FILE_OF:
+            write_files(model, root)
+            write_adapter(model, root / ADAPTER)
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ class Reader(NamedTuple):
         """The same of a template or a file of variables: images that are named, commands that fetch."""
         text = path.read_text(encoding="utf-8")
         # Comments say what they like.
-        lines = [line for line in text.splitlines() if not re.match(r"\s*(#|\{#)", line)]
+        lines = [re.sub(r"\s#\s.*", "", line) for line in text.splitlines() if not re.match(r"\s*(#|\{#)", line)]
         found = [
             f"{path.name}: {line.strip()}: the image is named here"
             for line in lines

@@ -40,6 +40,8 @@ def reader() -> Reader:
     # The plan of a host has what the bundle's lists have for its settings (test_driver_plan.py).
     lists.add("__gpu_host_plan")
     images = {"gateway_image", "gateway_images", "gateway_registry", "__gateway_reference", "__inference_plan"}
+    # The gateway's image again, see below.
+    images.add("__inference_relay_reference")
     return Reader(lists | {"gpu_host_packages", "container_runtime_packages"}, images, variables)
 
 
@@ -100,6 +102,9 @@ def test_the_bundle_reads_drivers_of_hosts_and_the_images_that_are_pulled() -> N
     assert "bundle_instances | map(attribute='image')" in BUNDLE["__bundle_images"]
     assert "bundle_gateway_image" in BUNDLE["__bundle_images"]
     assert "gateway_image" in BUNDLE["bundle_gateway_image"]
+    image = load(ROLES / "gateway/defaults/main.yml")["gateway_image"]
+    relays = load(ROLES / "inference/defaults/main.yml")["inference_relay_image"]
+    assert relays == f"{{{{ gateway_image | default('{image}') }}}}"
 
 
 def test_no_role_installs_what_a_bundle_would_not_hold() -> None:

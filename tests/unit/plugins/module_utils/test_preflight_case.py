@@ -87,6 +87,29 @@ def test_the_question_of_an_instance() -> None:
     assert [row["gpus"] for row in rows(found)] == [[0], [1, 2]]
 
 
+def test_each_replica_is_a_row_and_has_gpus_of_its_own() -> None:
+    running = host(instances=[{**CHAT, "replicas": 2}, OTHER])
+    running["seen"]["held"] = ["airgap-inference@chat-2.service loaded active running x"]
+    found = plan(running)
+    assert [(row["instance"], row["gpus"], row["position"]) for row in rows(found)] == [
+        ("chat-1", [0], 0),
+        ("chat-2", [1], 0),
+        ("other", [2, 3], 1),
+    ]
+    assert [entry.get("promised_to") for entry in found["cases"][1]["gpus"]] == ["chat-1", None, "other", "other"]
+    assert [entry["memory_used_mib"] for entry in found["cases"][0]["gpus"]] == [64, 0, 64, 64]
+
+
+def test_a_draft_is_a_model_that_takes_memory_too() -> None:
+    drafting = {**CHAT, "draft_model": "draft"}
+    bundle = {"images": {IMAGE: {}}, "models": {"small": {"revision": "r1"}, "draft": {"revision": "r2"}}}
+    found = plan(host(instances=[drafting]), bundle=bundle)
+    assert "draft_model takes memory as well" in rows(found)[0]["unknown"][0]
+    assert len(found["cases"]) == 1
+    lacking = rows(plan(host(instances=[drafting])))[0]["refused"]
+    assert lacking == ["the model draft is not in the bundle, which has small. Stage a bundle with it"]
+
+
 def test_like_hosts_ask_once() -> None:
     found = plan(host("gpu1"), host("gpu2"), host("gpu3"))
     assert len(found["cases"]) == 2
@@ -184,3 +207,15 @@ def test_an_engine_on_the_cpu_has_no_gpus() -> None:
         2**30,
         1000,
     )
+
+
+def test_flags_that_could_not_be_checked_are_told_and_those_that_the_image_told_are_used() -> None:
+    described = host(instances=[{**CHAT, "replicas": 2, "options": {"max_modellen": 1}}])
+    found = plan(described)
+    assert found["hosts"][0]["notes"] == ["chat: flags not checked (no list of its image's is known)"]
+    assert rows(found)[0]["refused"] == []
+    images = {IMAGE: {"digest": "sha256:aa", "size": 1, "flags": {"vllm": ["--max-model-len"]}}}
+    found = plan(described, bundle={"images": images, "models": {"small": {"revision": "r1", "size": 1}}})
+    assert found["hosts"][0]["notes"] == []
+    (reason,) = rows(found)[0]["refused"]
+    assert reason.startswith(f"options.max_modellen is no option of vllm in {IMAGE}. Did you mean max_model_len?")

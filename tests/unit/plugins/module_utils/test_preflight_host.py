@@ -231,6 +231,13 @@ def test_all_that_comes_to_a_disk_is_added_up() -> None:
     assert found[0].where == ["model_store_directory is '/srv/models'"]
 
 
+def test_a_draft_and_adapters_come_too() -> None:
+    one = {"name": "chat", "model": "small", "image": "engine:1"}
+    assert disk(instances=[one]) == []
+    assert disk(instances=[{**one, "draft_model": "other"}])
+    assert disk(instances=[{**one, "adapters": [{"name": "legal", "model": "other"}]}])
+
+
 def test_what_is_there_already_needs_no_room() -> None:
     assert disk(["model /srv/models/other/r2/"]) == []
     # Both on one file system.

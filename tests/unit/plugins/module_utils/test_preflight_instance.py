@@ -170,3 +170,15 @@ def test_any_options_are_read_or_refused(options: dict[str, Any]) -> None:
     for key, value in found.parameters.items():
         if key.endswith("_size") or key == "max_model_len":
             assert isinstance(value, int)
+
+
+def test_a_task_and_a_preset_have_options_too() -> None:
+    engine = {
+        **ENGINE,
+        "tasks": {"embed": {"options": {"max_model_len": 512}}},
+        "presets": {"latency": [{"gpus": "hopper", "options": {"max_num_seqs": 8}}]},
+    }
+    instance = {**CHAT, "task": "embed", "preset": "latency"}
+    found = _preflight_instance.wish(instance, engine, {"name": "H100"}).parameters
+    assert (found["max_model_len"], found["max_num_seqs"]) == (512, 8)
+    assert "max_num_seqs" not in _preflight_instance.wish(instance, engine).parameters

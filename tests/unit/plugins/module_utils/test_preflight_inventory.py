@@ -17,14 +17,16 @@ ENGINE: dict[str, Any] = {
     "name": "vllm",
     "minimum_version": "0.32.0",
     "command": ["vllm", "serve", "{model_directory}"],
-    "container": {"model_directory": "/model", "socket_directory": "/run/engine"},
+    "container": {"model_directory": "/model", "socket_directory": "/run/engine", "draft_directory": "/draft"},
     "options": {},
+    "flags": {"version": "0.32.0", "names": ["max-model-len", "tensor-parallel-size"]},
+    "presets": {"latency": [{"gpus": "hopper", "options": {"max_model_len": "short"}}]},
     "reserved_options": ["uds"],
     "gpu_option": "tensor_parallel_size",
     "environment": {},
     "forbidden_environment": ["HF_TOKEN"],
     "health": "/health",
-    "api": [],
+    "tasks": {"generate": {"api": [], "probe": {"path": "/v1/completions", "body": {}, "expects": "text"}}},
 }
 CHAT: dict[str, Any] = {
     "name": "chat",
@@ -78,7 +80,24 @@ def test_a_good_site_has_no_problem() -> None:
             {"instances": [{**CHAT, "model": "huge"}]},
             ["model 'huge' is not in airgap_models, which has small", "Add it there"],
         ),
-        ({"instances": [{**CHAT, "options": {"uds": "/x"}}]}, ["options.uds is set by the role"]),
+        (
+            {"instances": [{**CHAT, "draft_model": "huge"}]},
+            ["draft_model 'huge' is not in airgap_models", "Add it there"],
+        ),
+        (
+            {"instances": [{**CHAT, "adapters": [{"name": "x"}]}]},
+            ["takes none here", "adapters[0].model None is not in"],
+        ),
+        ({"instances": [{**CHAT, "options": {"max_modellen": 1}}]}, ["no option of vllm 0.32.0", "max_model_len"]),
+        ({"instances": [{**CHAT, "replicas": 0}]}, ["replicas is 0"]),
+        (
+            {"instances": [{**CHAT, "replicas": 2}, {**CHAT, "name": "chat-2"}]},
+            ["airgap_instances[1]", "chat-2 is the name"],
+        ),
+        ({"instances": [{**CHAT, "task": "embed"}]}, ["task is 'embed', and vllm can do generate"]),
+        ({"instances": [{**CHAT, "preset": "latency"}]}, ["options.max_model_len is 'short'"]),
+        ({"instances": [{**CHAT, "preset": "latency"}], "expected": {"name": "L40S"}}, ["has for hopper", "on ada"]),
+        ({"instances": [{**CHAT, "options": {"uds": None}}]}, ["options.uds is not an instance"]),
         ({"instances": [{**CHAT, "options": {"max_model_len": "long"}}]}, ["options.max_model_len is 'long'"]),
         ({"instances": [{**CHAT, "options": "fast"}]}, ["cannot be read"]),
         ({"instances": [{**CHAT, "environment": {"HF_TOKEN": "secret"}}]}, ["HF_TOKEN", "Remove it"]),
@@ -86,6 +105,14 @@ def test_a_good_site_has_no_problem() -> None:
         (
             {"instances": [{**CHAT, "gpus": 6}, {**CHAT, "name": "other", "gpus": 4}]},
             ["need 10 GPUs", "chat 6, other 4", "count is 8"],
+        ),
+        (
+            {"instances": [{**CHAT, "gpus": 3, "replicas": 3}]},
+            ["need 9 GPUs", "chat-1 3, chat-2 3, chat-3 3", "airgap_instances[0].gpus is 3, replicas is 3"],
+        ),
+        (
+            {"instances": [{**CHAT, "replicas": 2}], "mig": [{"gpus": [3], "instances": ["3g.40gb"]}]},
+            ["instance chat-2", "GPU 3 is promised", "airgap_instances[0].gpus is 2"],
         ),
         (
             {"mig": [{"gpus": [1, 5], "instances": ["3g.40gb"]}]},
@@ -96,6 +123,7 @@ def test_a_good_site_has_no_problem() -> None:
         ({"clients": [{**CLIENT, "key_sha256": "abc"}]}, ["64 lower-case hexadecimal"]),
         ({"clients": [CLIENT, {**CLIENT, "name": "other"}]}, ["airgap_clients[1]", "another client's as well"]),
         ({"clients": [CLIENT, {**CLIENT, "key_sha256": "cd" * 32}]}, ["name 'radiology' stands twice"]),
+        ({"clients": [{"name": "app", "claims": "radiology"}]}, ["claims is 'radiology'"]),
         ({"clients": [{**CLIENT, "name": "a b"}]}, ["name is 'a b'"]),
         ({"clients": [{**CLIENT, "rate": "fast"}]}, ["rate is 'fast'"]),
         ({"clients": "none"}, ["airgap_clients is no list of clients"]),
@@ -109,6 +137,17 @@ def test_each_fault_is_told_with_its_place(changes: dict[str, Any], words: list[
     assert found[0].hosts == ("gpu1",)
     for word in words:
         assert word in told(found)
+
+
+def test_replicas_drafts_and_clients_with_tokens_are_no_faults() -> None:
+    instance = {**CHAT, "replicas": 4, "draft_model": "draft"}
+    client = {"name": "app", "claims": {"azp": "radiology-app"}}
+    assert problems(host(instances=[instance], clients=[client]), models=[{"name": "small"}, {"name": "draft"}]) == []
+    assert problems(host(instances=[instance]), models=[]) == []
+
+
+def test_two_files_for_one_engine() -> None:
+    assert "two files of engines' data" in told(problems(engines=[ENGINE, ENGINE]))
 
 
 def test_all_faults_at_once_and_no_key_in_them() -> None:
@@ -149,7 +188,7 @@ JUNK = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(
-                ["name", "engine", "gpus", "options", "environment", "image", "count", "instances", "rate"]
+                ["name", "engine", "gpus", "options", "environment", "image", "count", "instances", "rate", "adapters"]
             ),
             inner,
             max_size=4,
@@ -157,6 +196,9 @@ JUNK = st.recursive(
     ),
     max_leaves=12,
 )
+
+
+NEWER = ("replicas", "task", "draft_model", "adapters", "model_file", "preset", "cpus")
 
 
 @settings(deadline=None)
@@ -169,7 +211,9 @@ def test_any_description_is_told_of_or_good(changes: dict[str, Any]) -> None:
 @settings(deadline=None)
 @given(
     st.dictionaries(
-        st.sampled_from([*sorted(CHAT), "options", "environment", "shm_size", "memory", "rehearsal"]), JUNK, min_size=1
+        st.sampled_from([*sorted(CHAT), "options", "environment", "shm_size", "memory", "rehearsal", *NEWER]),
+        JUNK,
+        min_size=1,
     )
 )
 def test_any_instance_is_told_of_or_good(changes: dict[str, Any]) -> None:

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from pathlib import Path
+from typing import Any, Iterator
 
 import pytest
 import yaml
-from ansible_collections.airgap.inference.plugins.module_utils import _rehearsal
+from ansible_collections.airgap.inference.plugins.module_utils import _engine_log, _rehearsal, _rehearsal_flags
+from ansible_collections.airgap.inference.plugins.module_utils._command import Result
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 
 GPU_IMAGE = "docker.io/vllm/vllm-openai:v0.32.0"
@@ -32,6 +35,8 @@ def plan(gpus: int = 2, own: str = "auto", can_load: bool = True) -> dict[str, A
         "engine": "vllm",
         "gpus": list(range(4, 4 + gpus)),
         "model": {"name": "tiny", "revision": "0123"},
+        "mounts": [{"model": "tiny", "revision": "0123", "target": "/model"}],
+        "probe": {"path": "/v1/completions", "body": {}, "expects": "text"},
         "container": {"model_directory": "/model", "socket_directory": "/run/engine", "cache_directory": "/cache"},
         "rehearsal": {"level": own, "cpu_images": ["*/vllm-openai-cpu"], "load": LOAD if can_load else None},
     }
@@ -78,7 +83,7 @@ def test_an_engine_that_cannot_load_alone_says_so() -> None:
 
 
 def case(item: dict[str, Any], project: str = "services: {}", digest: str = "sha256:" + "ab" * 32) -> _rehearsal.Case:
-    return _rehearsal.Case(item, project, GPU_IMAGE, digest, "model-digest")
+    return _rehearsal.Case(item, project, GPU_IMAGE, digest, {"tiny": "model-digest"})
 
 
 STAGE = _rehearsal.Stage("/srv/bundle", "/var/cache/staging", ["docker", "compose"], "auto", 900)
@@ -119,11 +124,31 @@ def test_a_success_is_worth_nothing_for_another_image_model_project_or_level() -
         _rehearsal.key(case(plan()), load),
         _rehearsal.key(case(plan(), digest="sha256:" + "cd" * 32), generate),
         _rehearsal.key(case(plan(), project="services: {engine: {}}"), generate),
-        _rehearsal.key(case(plan())._replace(model="other"), generate),
+        _rehearsal.key(case(plan())._replace(models={"tiny": "other"}), generate),
     ]
     assert len(set(keys)) == len(keys)
     # Why it came to that level is no matter.
     assert _rehearsal.key(case(plan()), load) == _rehearsal.key(case(plan()), _rehearsal.Level("load", "wished"))
+
+
+RELAY = _rehearsal.Relay("docker.io/library/nginx:1.30", "sha256:" + "ef" * 32, "stream {}")
+
+
+def test_an_engine_on_a_port_is_tried_with_its_relay() -> None:
+    relayed = case(plan())._replace(relay=RELAY)
+    services = yaml.load(_rehearsal.overlay(relayed, STAGE, _rehearsal.Level("load")), _Loader)["services"]
+    engine, relay = services["engine"], services["relay"]
+    assert [entry["target"] for entry in engine["volumes"]] == ["/model", "/cache"]
+    assert (engine["entrypoint"], engine["command"]) == (["vllm"], ["launch", "render"])
+    started = relayed._replace(plan={**relayed.plan, "container": {**relayed.plan["container"], "entrypoint": "image"}})
+    engine = yaml.load(_rehearsal.overlay(started, STAGE, _rehearsal.Level("load")), _Loader)["services"]["engine"]
+    assert "entrypoint" not in engine and engine["command"] == ["vllm", "launch", "render"]
+    assert set(relay) == {"container_name", "image", "restart", "volumes"}
+    assert relay["container_name"] == f"{STAGE.container(relayed)}_relay"
+    assert relay["image"] == STAGE.tag(RELAY.digest)
+    assert [entry["target"] for entry in relay["volumes"]] == ["/etc/airgap/relay.conf", "/run/engine"]
+    generate = _rehearsal.Level("generate")
+    assert _rehearsal.key(relayed, generate) != _rehearsal.key(case(plan()), generate)
 
 
 def test_containers_and_images_are_told_from_those_of_others() -> None:
@@ -153,7 +178,7 @@ TRACEBACK = """\
 
 
 def test_last_words_are_the_exceptions_the_cause_first_and_not_the_stack() -> None:
-    words = _rehearsal.last_words(TRACEBACK)
+    words = _engine_log.last_words(TRACEBACK)
     assert words.splitlines()[0] == "ValueError: Couldn't instantiate the tokenizer from one of:"
     assert "(1) a serialization file," in words
     assert words.splitlines()[-1].startswith("RuntimeError: Engine core initialization failed.")
@@ -162,10 +187,64 @@ def test_last_words_are_the_exceptions_the_cause_first_and_not_the_stack() -> No
 
 def test_last_words_without_an_exception_are_the_last_lines() -> None:
     said = "".join(f"line {number}\n" for number in range(30)) + "error: unknown model architecture: 'x'\n"
-    words = _rehearsal.last_words(said).splitlines()
+    words = _engine_log.last_words(said).splitlines()
     assert words[-1] == "error: unknown model architecture: 'x'" and len(words) == 12
-    assert _rehearsal.last_words("") == "(it said nothing)"
+    assert _engine_log.last_words("") == "(it said nothing)"
 
 
 def test_a_line_that_only_looks_like_an_exception_is_not_one() -> None:
-    assert _rehearsal.last_words("ValueError: seen in a comment\nready\n").endswith("ready")
+    assert _engine_log.last_words("ValueError: seen in a comment\nready\n").endswith("ready")
+
+
+HELP = {"command": ["vllm", "serve", "--help=all"], "environment": {"COLUMNS": "200"}, "shows": ["--uds"]}
+
+
+def telling(item: dict[str, Any], told: Any = HELP) -> dict[str, Any]:
+    return {**item, "rehearsal": {**item["rehearsal"], "help": told}}
+
+
+def test_an_image_tells_its_flags_in_a_container_of_the_instances_own() -> None:
+    service = overlaid(telling(plan()), _rehearsal.Level("help"))
+    assert (service["command"], service["environment"]) == (HELP["command"], {"COLUMNS": "200"})
+    assert service["deploy"] == "reset"
+    plain = overlaid(telling(plan()), _rehearsal.Level("generate", "", 2))
+    assert "command" not in plain
+
+
+def test_a_help_is_read_when_it_is_whole() -> None:
+    flags = [f"--flag-{number}" for number in range(10)]
+    text = "usage: x [-h]\n" + "\n".join(f"  -{flag[-1]}, {flag} N   a word--word, ---" for flag in flags)
+    assert _rehearsal_flags.read(f"{text}\n  --help  this\n  --uds PATH, --under_score", ["--uds"]) == sorted(
+        [*flags, "--uds", "--under_score"]
+    )
+    # Without one that it certainly has, or with next to none, it is an excerpt.
+    assert _rehearsal_flags.read(text, ["--uds"]) == []
+    assert _rehearsal_flags.read("  --uds PATH", ["--uds"]) == []
+
+
+def test_an_image_is_asked_once(tmp_path: Path) -> None:
+    memory = _rehearsal_flags.Memory(str(tmp_path))
+    assert memory.lacks(case(telling(plan()))) and not memory.lacks(case(plan()))
+    memory.note(case(telling(plan())), ["--uds"])
+    memory = _rehearsal_flags.Memory(str(tmp_path))
+    assert memory.of(case(telling(plan(gpus=0), HELP))) == ["--uds"]
+    assert memory.lacks(case(telling(plan()), digest="sha256:" + "cd" * 32))
+    (tmp_path / "state/flags.json").write_text("[]")
+    assert _rehearsal_flags.Memory(str(tmp_path)).lacks(case(telling(plan())))
+
+
+@pytest.mark.parametrize(("status", "known"), [(0, True), (1, False), (124, False)])
+def test_a_help_that_fails_is_none(monkeypatch: pytest.MonkeyPatch, status: int, known: bool) -> None:
+    text = " ".join(["--uds", *(f"--flag-{number}" for number in range(10))]).encode()
+    seen = []
+
+    @contextlib.contextmanager
+    def prepared(_case: Any, _stage: Any, level: _rehearsal.Level) -> Iterator[str]:
+        seen.append(level.name)
+        yield "container"
+
+    monkeypatch.setattr(_rehearsal, "prepared", prepared)
+    monkeypatch.setattr(_rehearsal_flags, "run", lambda argv: Result(status, text, ""))
+    assert bool(_rehearsal_flags.ask(case(telling(plan())), STAGE)) is known
+    assert _rehearsal_flags.ask(case(plan()), STAGE) == []
+    assert seen == ["help"]

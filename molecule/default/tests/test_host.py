@@ -109,17 +109,6 @@ for table in ("/proc/net/tcp", "/proc/net/tcp6"):
 """
 
 
-def test_a_killed_engine_comes_back(gpu_host: Host) -> None:
-    before = engine(gpu_host)["State"]["Pid"]
-    gpu_host.check_output(f"kill -9 {before}")
-    time.sleep(2)
-    assert wait_for_answer(gpu_host)
-    assert engine(gpu_host)["State"]["Pid"] != before
-    # Until systemd, too, has had its answer; then there is nothing to do.
-    gpu_host.check_output(f"systemctl start {UNIT}")
-    assert gpu_host.service(UNIT).is_running
-
-
 def test_the_story_is_in_the_journal(gpu_host: Host) -> None:
     assert "vllm" in gpu_host.check_output(f"journalctl -u {UNIT} --no-pager -n 400").lower()
 

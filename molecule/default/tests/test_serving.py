@@ -35,7 +35,7 @@ def audited(gpu_host: Host, request: str) -> dict[str, Any]:
 
 
 def test_models_are_those_that_a_client_may_use(seat: Seat) -> None:
-    assert {model.id for model in seat.client().models.list()} == {"tiny", "tiny-gguf", "tiny-embed"}
+    assert {model.id for model in seat.client().models.list()} == {"tiny", "letters", "tiny-gguf", "tiny-embed"}
     assert [model.id for model in seat.client("ward").models.list()] == ["tiny-gguf"]
     assert list(seat.client("monitoring").models.list()) == []
     assert seat.client().models.retrieve("tiny-embed").id == "tiny-embed"

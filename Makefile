@@ -50,11 +50,14 @@ demo-down: ## Remove the demo's hosts from this machine; what the lab built stay
 bench: venv ## Measure the way and print ratios
 	@$(VENV)/bin/python tests/bench/bench.py
 
+# Two files at a time; tests/staging/conftest.py says which must not be.
+BESIDE := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+
 # The tests call modules by their full names, and run playbooks.
 .PHONY: staging
 staging: venv ## The connected side with real tools: packages, images, models, rehearsals, progress
 	@$(VENV)/bin/python tests/lab/lab.py build
-	@PYTHONPATH=$(CURDIR)/$(CACHE)/collections pytest tests/staging -m "not slow and not driver" --durations=10
+	@PYTHONPATH=$(CURDIR)/$(CACHE)/collections pytest tests/staging -m "not slow and not driver" $(BESIDE) --durations=10
 
 .PHONY: test-driver
 test-driver: venv ## NVIDIA's drivers built by DKMS for Debian 12 and 13, from real packages: several minutes

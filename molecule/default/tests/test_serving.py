@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
+import socket
+import threading
 import time
 from typing import Any
 
 import openai
 import pytest
 from seat import Seat
+from site_under_test import run_playbook
 from testinfra.host import Host
 
 # One of vLLM, one of llama.cpp.
@@ -179,3 +182,60 @@ def test_the_audit_log_knows_no_prompts_and_no_keys(seat: Seat, gpu_host: Host) 
         assert MARK not in said, journal
         for key in seat.keys.values():
             assert key not in said, journal
+
+
+def test_vllms_own_load_tool(seat: Seat, gpu_host: Host) -> None:
+    """`vllm bench serve`, from the engine's image, through TLS and with a key, within what the client may."""
+    image = gpu_host.check_output("docker inspect --format '{{.Config.Image}}' airgap-chat")
+    model = gpu_host.check_output("docker inspect --format '{{json .Mounts}}' airgap-chat")
+    (weights,) = (mount["Source"] for mount in json.loads(model) if mount["Destination"] == "/model")
+    gpu_host.check_output(
+        "umask 077; printf 'OPENAI_API_KEY=%%s\nSSL_CERT_FILE=/ca.pem\nHF_HUB_OFFLINE=1\n' %s > /run/load-tool",
+        seat.keys["lab"],
+    )
+    said = gpu_host.check_output(
+        "docker run --rm --network host --env-file /run/load-tool --volume /etc/airgap/ca.pem:/ca.pem:ro "
+        f"--volume {weights}:/tokenizer:ro --tmpfs /tmp --entrypoint vllm {image} bench serve --backend openai-chat "
+        "--base-url https://gpu1 --endpoint /v1/chat/completions --model tiny --tokenizer /tokenizer --dataset-name random "
+        "--random-input-len 16 --random-output-len 16 --num-prompts 20 --max-concurrency 4 --request-rate 5 2>&1; rm /run/load-tool"
+    )
+    counted = dict(line.split(":", 1) for line in said.splitlines() if line.count(":") == 1)
+    assert counted["Successful requests"].strip() == "20", said
+    assert counted["Failed requests"].strip() == "0", said
+
+
+def serial(seat: Seat) -> str:
+    """The serial number of the certificate that a new connection is shown."""
+    with socket.socket(socket.AF_UNIX) as bare:
+        bare.connect(str(seat.path))
+        with seat.context.wrap_socket(bare, server_hostname=seat.name) as connection:
+            return str(connection.getpeercert()["serialNumber"])
+
+
+def test_a_renewed_certificate_is_served_and_no_stream_is_dropped(seat: Seat) -> None:
+    ended = threading.Event()
+
+    def stream() -> set[str]:
+        """Streams of some seconds, one after the other; how they ended."""
+        ends = set()
+        while not ended.is_set():
+            chunks = seat.client().completions.create(
+                model="tiny", prompt="The bundle", max_tokens=400, stream=True, extra_body={"ignore_eos": True}
+            )
+            ends.add([choice.finish_reason for chunk in chunks for choice in chunk.choices][-1])
+        return ends
+
+    before = serial(seat)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        streams = [pool.submit(stream) for _client in range(2)]
+        try:
+            # Every certificate is too old for it.
+            run = run_playbook("deploy", base_certificate_renew_days=100000)
+            deadline = time.monotonic() + 30
+            while serial(seat) == before and time.monotonic() < deadline:
+                time.sleep(0.5)
+        finally:
+            ended.set()
+        assert run.status == 0, run.output
+        assert serial(seat) != before, "the gateway shows its old certificate"
+        assert [each.result() for each in streams] == [{"length"}] * 2

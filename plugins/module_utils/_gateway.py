@@ -12,7 +12,7 @@ import time
 from functools import partial
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
-from ansible_collections.airgap.inference.plugins.module_utils import _gateway_client, _seat
+from ansible_collections.airgap.inference.plugins.module_utils import _gateway_client, _http, _seat
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 from ansible_collections.airgap.inference.plugins.module_utils._gateway_client import (
     Asked,
@@ -56,7 +56,7 @@ def examine(gateway: Gateway, clients: Sequence[Client], seat: Seat, marker: str
         check("keys", "", partial(_refused, seat, "/v1/models", None, (401,), "without a key", asked, "")),
         check("keys", "", partial(_refused, seat, "/v1/models", _WRONG_KEY, (401,), "with a wrong key", asked, "")),
     ]
-    if seat.certificate:
+    if seat.address.certificate:
         checks.append(check("TLS", "", partial(_certificate_demanded, seat)))
     if not clients:
         checks.append(Check("keys", "", False, "no client key to verify with, so nothing behind the lock was seen"))
@@ -88,7 +88,7 @@ def seat_at(url: str, ca_path: str, certificate: str | None, key: str | None, ti
     address = parse_url(url, ca_path)
     if not address.tls:
         raise AirgapError(f"url {url} is not https: keys would be sent in the clear. State https://host[:port]")
-    return Seat(address, certificate, key, timeout)
+    return Seat(address._replace(certificate=certificate, certificate_key=key), timeout)
 
 
 def check(subject: str, client: str, look: Callable[[], str]) -> Check:
@@ -104,7 +104,7 @@ def check(subject: str, client: str, look: Callable[[], str]) -> Check:
 def _trusted(seat: Seat) -> str:
     """A handshake that verifies the chain and the name."""
     _seat.ask(seat, "GET", "/")
-    with _seat.handshake(seat, _seat.context(seat)) as tls:
+    with _seat.handshake(seat, _http.tls_context(seat.address)) as tls:
         certificate: Any = tls.getpeercert()
         days = (ssl.cert_time_to_seconds(certificate["notAfter"]) - time.time()) / 86400
         return f"{tls.version()}, certificate of the site's CA, valid for {days:.0f} days"
@@ -112,7 +112,7 @@ def _trusted(seat: Seat) -> str:
 
 def _old_tls_refused(seat: Seat) -> str:
     """Only a refusal by the other side counts, not a connection that failed."""
-    old = _seat.context(seat)
+    old = _http.tls_context(seat.address)
     old.maximum_version = ssl.TLSVersion.TLSv1_2
     try:
         with _seat.handshake(seat, old) as tls:
@@ -125,7 +125,7 @@ def _old_tls_refused(seat: Seat) -> str:
 
 def _certificate_demanded(seat: Seat) -> str:
     """TLS 1.3 tells a client without a certificate only when it reads."""
-    bare = seat._replace(certificate=None, certificate_key=None)
+    bare = seat._replace(address=seat.address._replace(certificate=None, certificate_key=None))
     try:
         status = _seat.ask(bare, "GET", "/v1/models").status
     except AirgapError as error:

@@ -201,13 +201,13 @@ class Looker:
         deadline = time.monotonic() + self.seat.timeout
         while True:
             generation = _openai.Generation()
-            with _seat.reply(self.seat, "POST", probe.path, probe.encoded(stream=True), self.headers) as (reply, sent):
+            with _seat.reply(self.seat, "POST", probe.path, probe.encoded(stream=True), self.headers) as reply:
                 body = b""
                 if reply.status == 200:
                     _openai._follow(reply, generation)
                 else:
                     body = _http.read_all(reply)
-            answer = Answer(reply.status, sent, body)
+            answer = Answer(reply.status, reply.headers, body)
             wait = _seat.pause(answer)
             if wait is None or time.monotonic() + wait > deadline:
                 break
@@ -253,7 +253,7 @@ class Looker:
         with contextlib.ExitStack() as open_ones:
             for _number in range(held):
                 # A request whose body does not come is one that is at work.
-                tls = open_ones.enter_context(_seat.handshake(self.seat, _seat.context(self.seat)))
+                tls = open_ones.enter_context(_seat.handshake(self.seat, _http.tls_context(self.seat.address)))
                 tls.sendall(f"{head}\r\n".encode("ascii"))
             answers = []
             for _attempt in range(10):

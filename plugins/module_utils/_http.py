@@ -13,7 +13,7 @@ import ssl
 import threading
 import time
 import urllib.parse
-from typing import Iterator, NamedTuple
+from typing import Iterator, Mapping, NamedTuple
 
 from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 
@@ -25,7 +25,7 @@ class NotReady(AirgapError):
 
 
 class Address(NamedTuple):
-    """Where a service is: a host and port, with or without TLS, or a Unix socket."""
+    """Where a service is: a host and port, with or without TLS, or a Unix socket; and what is shown to it of oneself."""
 
     host: str = "localhost"
     port: int = 0
@@ -33,6 +33,8 @@ class Address(NamedTuple):
     tls: bool = False
     ca_path: str | None = None
     unix: str | None = None
+    certificate: str | None = None
+    certificate_key: str | None = None
 
     def __str__(self) -> str:
         if self.unix is not None:
@@ -42,11 +44,11 @@ class Address(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """A response whose body is still to be read."""
+    """A response whose body is still to be read; the names of its headers are in lower case."""
 
     status: int
     reason: str
-    location: str
+    headers: Mapping[str, str]
     body: Iterator[bytes]
     source: str
 
@@ -83,7 +85,7 @@ def is_local(address: Address) -> bool:
 
 @contextlib.contextmanager
 def request(
-    address: Address, method: str, path: str, body: bytes | None, headers: dict[str, str], deadline: float
+    address: Address, method: str, path: str, body: bytes | None, headers: Mapping[str, str], deadline: float
 ) -> Iterator[Reply]:
     """Send one request. Whatever the other side does, nothing goes on after the deadline (of the monotonic clock)."""
     connection = _Connection(address, max(0.001, deadline - time.monotonic()))
@@ -100,12 +102,12 @@ def request(
     watchdog.daemon = True
     watchdog.start()
     try:
-        connection.request(method, address.prefix + path, body=body, headers=headers)
+        connection.request(method, address.prefix + path, body=body, headers=dict(headers))
         response = connection.getresponse()
         yield Reply(
             response.status,
             response.reason,
-            response.getheader("Location") or "",
+            {name.lower(): value for name, value in response.getheaders()},
             _pieces(response),
             f"{address} at {path}",
         )
@@ -152,7 +154,7 @@ class _Connection(http.client.HTTPConnection):
             self.sock.settimeout(self.timeout)
             self.sock.connect(self._address.unix)
             return
-        context = _tls_context(self._address.ca_path) if self._address.tls else None
+        context = tls_context(self._address) if self._address.tls else None
         self.sock = socket.create_connection((self.host, self.port), self.timeout)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if context is not None:
@@ -161,14 +163,24 @@ class _Connection(http.client.HTTPConnection):
             tls.do_handshake()
 
 
-def _tls_context(ca_path: str | None) -> ssl.SSLContext:
+def tls_context(address: Address) -> ssl.SSLContext:
+    """Trusts the address's CA alone, or those of the system where none is stated."""
     try:
-        context = ssl.create_default_context(cafile=ca_path)
+        context = ssl.create_default_context(cafile=address.ca_path)
     except ssl.SSLError as error:
-        raise AirgapError(f"ca_path {ca_path} holds no certificate in PEM form ({error.reason or error})") from error
+        raise AirgapError(
+            f"ca_path {address.ca_path} holds no certificate in PEM form ({error.reason or error})"
+        ) from error
     except OSError as error:
-        raise AirgapError(f"ca_path {ca_path} cannot be read: {error.strerror or error}") from error
+        raise AirgapError(f"ca_path {address.ca_path} cannot be read: {error.strerror or error}") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if address.certificate:
+        try:
+            context.load_cert_chain(address.certificate, address.certificate_key)
+        except (OSError, ssl.SSLError) as error:
+            raise AirgapError(
+                f"client_certificate {address.certificate} and its key {address.certificate_key} cannot be used: {error}"
+            ) from error
     return context
 
 

@@ -318,7 +318,7 @@ def _accept(question: Question, reply: Reply, path: str, body: bytes) -> None:
         )
     if 300 <= reply.status < 400:
         raise AirgapError(
-            f"{address} answers {path} with {reply.status} and points to {reply.location[:200]!r}: state that address"
+            f"{address} answers {path} with {reply.status} and points to {reply.headers.get('location', '')[:200]!r}: state that address"
         )
     if reply.status >= 500:
         raise AirgapError(f"{address} answers {path} with {reply.status} {reply.reason}: {_excerpt(body)}. {_LOOK}")

@@ -5,25 +5,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import socket
 import ssl
-import threading
 import time
-from typing import Iterator, Mapping, NamedTuple
+from typing import ContextManager, Mapping, NamedTuple
 
 from ansible_collections.airgap.inference.plugins.module_utils import _http
-from ansible_collections.airgap.inference.plugins.module_utils._errors import AirgapError
 from ansible_collections.airgap.inference.plugins.module_utils._http import Address, Reply
 
 
 class Seat(NamedTuple):
-    """Where the gateway is, who vouches for it, and what this client shows of itself."""
+    """Where the gateway is, who vouches for it, what this client shows of itself, and how many seconds an answer may take."""
 
     address: Address
-    certificate: str | None = None
-    certificate_key: str | None = None
     timeout: int = 120
 
 
@@ -33,22 +27,6 @@ class Answer(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: bytes
-
-
-def context(seat: Seat) -> ssl.SSLContext:
-    """Trusts the site's CA alone."""
-    try:
-        trusting = ssl.create_default_context(cafile=seat.address.ca_path)
-    except (OSError, ssl.SSLError) as error:
-        raise AirgapError(f"ca_path {seat.address.ca_path} cannot be used: {error}") from error
-    if seat.certificate:
-        try:
-            trusting.load_cert_chain(seat.certificate, seat.certificate_key)
-        except (OSError, ssl.SSLError) as error:
-            raise AirgapError(
-                f"client_certificate {seat.certificate} and its key {seat.certificate_key} cannot be used: {error}"
-            ) from error
-    return trusting
 
 
 def handshake(seat: Seat, trusting: ssl.SSLContext) -> ssl.SSLSocket:
@@ -62,54 +40,17 @@ def handshake(seat: Seat, trusting: ssl.SSLContext) -> ssl.SSLSocket:
         raise
 
 
-@contextlib.contextmanager
-def reply(
-    seat: Seat, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
-) -> Iterator[tuple[Reply, dict[str, str]]]:
+def reply(seat: Seat, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> ContextManager[Reply]:
     """One request; the body of its answer is still to be read, and nothing goes on after the seat's timeout."""
-    address = seat.address
-    connection = http.client.HTTPSConnection(address.host, address.port, timeout=seat.timeout, context=context(seat))
-    late = threading.Event()
-
-    def cut() -> None:
-        late.set()
-        if connection.sock is not None:
-            # Not SSLSocket.shutdown: it takes TLS away from under the reader.
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
-
-    watchdog = threading.Timer(seat.timeout, cut)
-    watchdog.daemon = True
-    watchdog.start()
-    try:
-        connection.request(method, address.prefix + path, body=body, headers=dict(headers))
-        response = connection.getresponse()
-        sent = {name.lower(): value for name, value in response.getheaders()}
-        yield (
-            Reply(
-                response.status,
-                response.reason,
-                sent.get("location", ""),
-                _http._pieces(response),
-                f"{address} at {path}",
-            ),
-            sent,
-        )
-        if late.is_set():
-            raise socket.timeout()
-    except (OSError, http.client.HTTPException) as error:
-        raise _http._translate(error, address, path, late.is_set()) from error
-    finally:
-        watchdog.cancel()
-        connection.close()
+    return _http.request(seat.address, method, path, body, headers, time.monotonic() + seat.timeout)
 
 
 def ask(
     seat: Seat, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
 ) -> Answer:
     """One request and its whole answer."""
-    with reply(seat, method, path, body, headers or {}) as (got, sent):
-        return Answer(got.status, sent, _http.read_all(got))
+    with reply(seat, method, path, body, headers or {}) as got:
+        return Answer(got.status, got.headers, _http.read_all(got))
 
 
 def patiently(

@@ -69,7 +69,7 @@ def _tensors(weights: Weights, heads: int, kv_heads: int) -> Weights:
     return tensors
 
 
-def _tokenizer(writer: gguf.GGUFWriter, folder: Path) -> int:
+def tokenizer(writer: gguf.GGUFWriter, folder: Path) -> int:
     """Returns how many tokens there are."""
     described = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     special = {token["content"] for token in described["added_tokens"] if token["special"]}
@@ -104,7 +104,7 @@ def write(source: Path, weights: Weights, target: Path, purpose: Purpose) -> Non
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
     if purpose.pooling is not None:
         writer.add_pooling_type(purpose.pooling)
-    tokens = _tokenizer(writer, source)
+    tokens = tokenizer(writer, source)
     writer.add_vocab_size(tokens)
     writer.add_bos_token_id(config["bos_token_id"])
     writer.add_eos_token_id(config["eos_token_id"])

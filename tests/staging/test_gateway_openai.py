@@ -1,74 +1,53 @@
 # Copyright (c) 2026 airgap.inference contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The official client of the API, as people use it, through the gateway to real llama.cpp servers: one that talks, one that embeds."""
+"""The official client of the API, as people use it, through the gateway to real llama.cpp servers: one talks, one embeds, one ranks.
+
+The client knows no rankings; those are asked for as rerankers' own clients do.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import ssl
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import engine_room
 import openai
 import pytest
-from gateway_room import LAB, Room, StandIn, sha256
+from engine_room import started
+from gateway_room import Room, sha256
 
 KEYS = {name: f"key-of-{name}" for name in ("ward", "archive", "hasty", "patient")}
 MESSAGES: list[Any] = [{"role": "user", "content": "Say hello to the ward."}]
-LLAMA = ("--offline", "--no-ui", "--threads", "1", "--parallel", "2", "--ctx-size", "1024")
-
-
-def serve(room: Room, name: str, image: str, model: Path, *options: str) -> str:
-    """A sealed llama.cpp server whose socket is the gateway's; returns its container."""
-    sockets = room.directory / "sockets" / name
-    sockets.mkdir()
-    sockets.chmod(0o777)
-    (file,) = model.glob("*.gguf")
-    container = f"{room.container}-{name}"
-    command = [
-        *("docker", "run", "--detach", "--rm", "--name", container, "--network", "none", "--read-only"),
-        *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", "2000:0", "--tmpfs", "/tmp"),
-        *("--volume", f"{sockets}:/run/engine", "--volume", f"{model}:/model:ro", "--entrypoint", "/bin/sh", image),
-        # The gateway's worker is not of the engine's group here.
-        *("-c", 'umask 0 && exec /app/llama-server "$@"', "engine"),
-        *("--model", f"/model/{file.name}", "--alias", name, "--host", "/run/engine/engine.sock", *LLAMA, *options),
-    ]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    room.engine(name, StandIn(models=[name]), listens=False)
-    return container
+LLAMA = {"engine": "llama-cpp", "image": "llama", "options": {"threads": 1, "parallel": 2, "ctx_size": 1024}}
+# What each is for, and the lab's model that it has.
+INSTANCES = {
+    "tiny": ("generate", "tiny-gguf"),
+    "embedder": ("embed", "tiny-embed"),
+    "ranker": ("rerank", "tiny-rerank"),
+}
 
 
 @pytest.fixture(name="room", scope="module")
 def fixture_room() -> Iterator[Room]:
-    subprocess.run([*LAB, "build", "models", "gateway", "llama"], check=True)
-    lab = json.loads(subprocess.run([*LAB, "paths"], check=True, stdout=subprocess.PIPE).stdout)
-    image = lab["registry"]["address"] + "/" + lab["registry"]["images"]["llama"].partition("/")[2]
-    subprocess.run(["docker", "pull", "--quiet", image], check=True, stdout=subprocess.DEVNULL)
+    lab = engine_room.described("models", "llama")
     with Room() as room, ExitStack() as stack:
-        for name, model, options in (
-            ("tiny", lab["models"]["tiny-gguf"], ()),
-            ("embedder", lab["models"]["tiny-embed"], ("--embeddings",)),
-        ):
-            container = serve(room, name, image, Path(model), *options)
-            stack.callback(subprocess.run, ["docker", "kill", container], capture_output=True, check=False)
+        engines = []
+        for name, (task, model) in INSTANCES.items():
+            instance = {"name": name, "model": name, "task": task, **LLAMA}
+            engines.append(stack.enter_context(started(room, lab, instance, Path(lab["models"][model]))))
+        for engine in engines:
+            engine.wait()
         clients: list[dict[str, Any]] = [{"name": name, "key_sha256": sha256(key)} for name, key in KEYS.items()]
         clients[1]["models"] = ["embedder"]
         clients[2].update(rate="30r/m", burst=1)
         clients[3].update(rate="60r/m", burst=1)
         room.start(clients=clients)
-        deadline = time.monotonic() + 60
-        for name in ("tiny", "embedder"):
-            body = {"model": name, "prompt": "x", "input": "x", "max_tokens": 1}
-            path = "/v1/embeddings" if name == "embedder" else "/v1/completions"
-            while room.ask("POST", path, KEYS["ward"], body).status != 200:
-                assert time.monotonic() < deadline, f"llama.cpp does not serve {name}"
-                time.sleep(0.2)
         yield room
 
 
@@ -88,10 +67,11 @@ def fixture_client(room: Room) -> Iterator[openai.OpenAI]:
 
 
 def test_models(client: openai.OpenAI) -> None:
-    assert sorted(model.id for model in client.models.list()) == ["embedder", "tiny"]
-    model = client.models.retrieve("tiny")
-    assert (model.id, model.object) == ("tiny", "model")
-    assert isinstance(model.created, int) and model.owned_by
+    assert sorted(model.id for model in client.models.list()) == sorted(INSTANCES)
+    for name in INSTANCES:
+        model = client.models.retrieve(name)
+        assert (model.id, model.object) == (name, "model")
+        assert isinstance(model.created, int) and model.owned_by
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("of-nobody")
 
@@ -139,6 +119,43 @@ def test_embeddings(client: openai.OpenAI) -> None:
         assert [len(entry.embedding) for entry in answer.data] == [512, 512]
         assert answer.usage.prompt_tokens > 0
     assert one.data[0].embedding == pytest.approx(two.data[0].embedding, abs=1e-5)
+
+
+def test_a_ranking(room: Room) -> None:
+    documents = ["Good day to the ward.", "A stone", "The drive crosses the gap.", "A stone"]
+    asked = {"model": "ranker", "query": "Who says hello?", "documents": documents}
+    answer = room.ask("POST", "/v1/rerank", KEYS["ward"], asked)
+    assert answer.status == 200, answer
+    scores = {result["index"]: result["relevance_score"] for result in answer.body["results"]}
+    assert sorted(scores) == [0, 1, 2, 3]
+    # The best is first. The same text has the same score, another one another.
+    assert list(scores.values()) == sorted(scores.values(), reverse=True)
+    assert scores[1] == pytest.approx(scores[3]) and len({round(score, 3) for score in scores.values()}) == 3
+    line = room.audited(answer)
+    assert (line["model"], line["instance"], line["status"]) == ("ranker", "ranker", 200)
+    assert line["prompt_tokens"] == answer.body["usage"]["prompt_tokens"] > 0
+    best = room.ask("POST", "/v1/rerank", KEYS["ward"], {**asked, "top_n": 1}).body["results"]
+    assert [result["index"] for result in best] == [next(iter(scores))]
+    # A pair is read as a whole; of a longer one than ubatch_size the engine says so.
+    long = room.ask("POST", "/v1/rerank", KEYS["ward"], {**asked, "documents": ["word " * 600]})
+    assert long.status == 500 and "too large to process. increase the physical batch size" in str(long.body), long
+
+
+@pytest.mark.parametrize(
+    ("model", "path"),
+    [
+        ("ranker", "/v1/chat/completions"),
+        ("ranker", "/v1/completions"),
+        ("ranker", "/v1/embeddings"),
+        ("embedder", "/v1/rerank"),
+        ("tiny", "/v1/rerank"),
+    ],
+)
+def test_a_model_is_asked_for_what_it_is_for(room: Room, model: str, path: str) -> None:
+    body = {"model": model, "query": "x", "documents": ["x"], "messages": MESSAGES, "prompt": "x", "input": "x"}
+    answer = room.ask("POST", path, KEYS["ward"], body)
+    assert (answer.status, answer.code) == (404, "not_for_this_model")
+    assert answer.body["error"]["message"] == f'The model "{model}" does not answer at {path}.'
 
 
 def test_each_refusal_is_the_exception_that_the_client_knows(room: Room, client: openai.OpenAI) -> None:

@@ -184,6 +184,16 @@ def test_the_audit_log_knows_no_prompts_and_no_keys(seat: Seat, gpu_host: Host) 
             assert key not in said, journal
 
 
+def test_the_audit_log_has_a_journal_of_its_own_which_is_cut_and_kept(seat: Seat, gpu_host: Host) -> None:
+    raw = seat.client().models.with_raw_response.list()
+    namespace = "journalctl --namespace=airgap-gateway"
+    audited(gpu_host, raw.headers["X-Request-Id"])
+    gpu_host.check_output(f"{namespace} --rotate")
+    audited(gpu_host, raw.headers["X-Request-Id"])
+    # What journald itself says of the bounds that it keeps to.
+    assert "max 2G" in gpu_host.check_output(f"{namespace} --output=cat --no-pager --grep 'System Journal'")
+
+
 def test_vllms_own_load_tool(seat: Seat, gpu_host: Host) -> None:
     """`vllm bench serve`, from the engine's image, through TLS and with a key, within what the client may."""
     image = gpu_host.check_output("docker inspect --format '{{.Config.Image}}' airgap-chat")

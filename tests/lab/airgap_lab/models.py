@@ -13,11 +13,20 @@ from airgap_lab.console import run
 # The first two in the versions that the engine image has too.
 REQUIREMENTS = ("torch==2.13.0", "transformers==5.19.0", "numpy", "gguf==0.19.0", "peft==0.21.2")
 WRITER = cache.HERE / "write_models.py"
-NAMES = ("tiny", "tiny-broken", "heads-10-5", "tiny-gguf", "tiny-gguf-broken", "tiny-embed", "tiny-adapter")
+NAMES = (
+    "tiny",
+    "tiny-broken",
+    "heads-10-5",
+    "tiny-gguf",
+    "tiny-gguf-broken",
+    "tiny-embed",
+    "tiny-rerank",
+    "tiny-adapter",
+)
 
 
 def key() -> str:
-    return cache.key(WRITER, WRITER.with_name("write_gguf.py"), *REQUIREMENTS)
+    return cache.key(WRITER, WRITER.with_name("write_gguf.py"), WRITER.with_name("write_ranker.py"), *REQUIREMENTS)
 
 
 def folder() -> Path:

@@ -19,7 +19,7 @@ from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from airgap_lab import write_gguf
+from airgap_lab import write_gguf, write_ranker
 
 
 class Shape(NamedTuple):
@@ -44,6 +44,7 @@ FILES = {
     # llama.cpp's own words when it loads this: tensor 'token_embd.weight' has wrong shape.
     "tiny-gguf-broken": write_gguf.Purpose("tiny-broken", padded=True),
 }
+RANKER = "tiny-rerank"
 FILE_OF = "tiny"
 ADAPTER = "tiny-adapter"
 VOCABULARY = 512
@@ -123,6 +124,7 @@ def main() -> None:
         model = write(shape, root / name)
         if name == FILE_OF:
             write_files(model, root)
+            write_ranker.write(root / name, root / RANKER / f"{RANKER}-f16.gguf")
             write_adapter(model, root / ADAPTER)
 
 

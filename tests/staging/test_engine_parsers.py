@@ -82,12 +82,16 @@ def command_lines(name: str) -> list[list[str]]:
     engine = test_engines.with_flags(name)
     # Of the version that the flags are of, so that options are held against them.
     image = f"registry.example.org/engine:v{engine['flags']['version']}"
-    described = [{**instance, "image": image} for instance in test_engines.instances(engine)]
-    described.append({**described[0], "options": USUAL[name]})
+    described: list[tuple[dict[str, Any], dict[str, Any]]] = [(one, {}) for one in test_engines.instances(engine)]
+    described.append(({**described[0][0], "options": USUAL[name]}, {}))
+    described.extend(one[:2] for one in test_engines.with_presets(engine))
     lines = []
-    for instance in described:
-        assert _instance.refusals([instance], [engine], {image: {}}, test_engines.MODELS) == []
-        (planned,) = _instance.plan([instance], [engine], {image: {"reference": image}}, test_engines.MODELS)
+    for one, expected in described:
+        instance = {**one, "image": image}
+        assert _instance.refusals([instance], [engine], {image: {}}, test_engines.MODELS, expected) == []
+        (planned,) = _instance.plan(
+            [instance], [engine], {image: {"reference": image}}, test_engines.MODELS, expected=expected
+        )
         length = len(PROGRAM[name])
         assert planned["command"][:length] == PROGRAM[name]
         lines.append(planned["command"][length:])

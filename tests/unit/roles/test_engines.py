@@ -34,7 +34,16 @@ OPTIONAL = {
     *("minimum_version", "port", "flags", "option_style", "gpu_option", "drain_option", "drain_seconds", "takes_file"),
     *("draft_options", "adapter_form", "adapter_options", "presets", "rehearsal", "supports_user", "list_style"),
 }
-GENERATIONS = {"any", "cpu", "turing", "ampere", "ada", "hopper", "blackwell"}
+# Whom a preset is for, with what the inventory states of such a host.
+GENERATIONS: dict[str, dict[str, Any]] = {
+    "any": {},
+    "cpu": {},
+    "turing": {"name": "T4"},
+    "ampere": {"name": "A100"},
+    "ada": {"name": "L40S"},
+    "hopper": {"name": "H100"},
+    "blackwell": {"name": "B200"},
+}
 EXPECTS = {"generate": "text", "embed": "embedding", "rerank": "ranking"}
 # The gateway answers these itself.
 THE_GATEWAYS = re.compile(r"/v1/models(/|\Z)|/health\Z")
@@ -57,17 +66,24 @@ def with_flags(name: str) -> dict[str, Any]:
 
 
 def instances(engine: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every task, preset and kind of further model that the engine has, on the CPU and over two GPUs."""
+    """Every task and kind of further model that the engine has, on the CPU and over two GPUs."""
     plain = {"name": "chat", "engine": engine["name"], "image": IMAGE, "model": "tiny"}
     for task in engine["tasks"]:
         for gpus in (0, 2):
             yield {**plain, "task": task, "gpus": gpus}
-    for preset in engine.get("presets", {}):
-        yield {**plain, "preset": preset, "gpus": 1}
     if engine["container"].get("draft_directory"):
         yield {**plain, "draft_model": "tiny-draft", "gpus": 1}
     if engine["container"].get("adapters_directory"):
         yield {**plain, "adapters": [{"name": "legal", "model": "tiny-legal"}], "gpus": 1}
+
+
+def with_presets(engine: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
+    """An instance for every entry of every preset, what the inventory states of its host, and the entry."""
+    plain = next(instances(engine))
+    for preset, entries in engine.get("presets", {}).items():
+        for entry in entries:
+            gpus = 0 if entry["gpus"] == "cpu" else 1
+            yield {**plain, "preset": preset, "gpus": gpus}, GENERATIONS[entry["gpus"]], entry
 
 
 def named_options(engine: dict[str, Any]) -> set[str]:
@@ -138,11 +154,29 @@ def test_an_engines_presets_have_a_source_each(engine: dict[str, Any]) -> None:
     for entries in engine.get("presets", {}).values():
         assert entries
         assert len({entry["gpus"] for entry in entries}) == len(entries)
+        # Staging knows no host's GPUs, and refuses a preset that is for some alone.
+        assert "any" in {entry["gpus"] for entry in entries}
         for entry in entries:
             assert set(entry) == {"gpus", "options", "source"}
             assert entry["gpus"] in GENERATIONS
             assert entry["options"]
-            assert entry["source"].startswith("https://")
+            assert re.match(r"https://\S+\Z", entry["source"])
+            # A branch's file may say something else tomorrow.
+            assert not re.search(r"/(blob|tree)/(main|master)/|/(latest|stable)/", entry["source"])
+
+
+@each_engine()
+def test_a_preset_becomes_a_part_of_the_command_line(engine: dict[str, Any]) -> None:
+    for instance, expected, entry in with_presets(engine):
+        assert _instance.refusals([instance], [engine], IMAGES, MODELS, expected) == []
+        (planned,) = _instance.plan([instance], [engine], IMAGES, MODELS, expected=expected)
+        without = _instance.plan([{**instance, "preset": None}], [engine], IMAGES, MODELS, expected=expected)[0]
+        added = planned["command"][len(engine["command"]) :]
+        assert added != without["command"][len(engine["command"]) :]
+        separator = "_" if engine.get("option_style") == "underscores" else "-"
+        for option, value in entry["options"].items():
+            position = added.index("--" + option.replace("_", separator))
+            assert value is True or added[position + 1] == str(value)
 
 
 @each_engine()
@@ -223,9 +257,9 @@ def test_the_engines_parser_knows_every_option_of_the_data(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(FLAGS))
 def test_what_the_data_make_of_an_instance_has_known_flags_only(name: str) -> None:
     engine = with_flags(name)
-    for instance in instances(engine):
-        assert _instance.refusals([instance], [engine], IMAGES, MODELS) == []
-        (planned,) = _instance.plan([instance], [engine], IMAGES, MODELS)
+    for instance, expected in (*((one, {}) for one in instances(engine)), *(one[:2] for one in with_presets(engine))):
+        assert _instance.refusals([instance], [engine], IMAGES, MODELS, expected) == []
+        (planned,) = _instance.plan([instance], [engine], IMAGES, MODELS, expected=expected)
         flags = {part for part in planned["command"] if part.startswith("--")}
         assert flags <= set(FLAGS[name]["flags"])
 

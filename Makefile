@@ -65,9 +65,9 @@ test-driver: venv ## NVIDIA's drivers built by DKMS for Debian 12 and 13, from r
 	@PYTHONPATH=$(CURDIR)/$(CACHE)/collections pytest tests/staging -m driver --durations=10
 
 .PHONY: judge
-judge: venv ## Real vLLM judges what model_placement says, of 21 kinds of models: an hour
+judge: venv ## Real vLLM: what model_placement says of 21 kinds of models, pictures, rankings, embeddings: an hour
 	@$(VENV)/bin/python tests/lab/lab.py build
-	@PYTHONPATH=$(CURDIR)/$(CACHE)/collections pytest tests/staging/test_placement_judge.py --durations=10
+	@PYTHONPATH=$(CURDIR)/$(CACHE)/collections pytest tests/staging/test_placement_judge.py tests/staging/test_vllm_tasks.py --durations=10
 
 .PHONY: molecule
 molecule: venv ## The molecule scenario in the lab: check, converge, idempotence, verify

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,7 +54,7 @@ class Engine(NamedTuple):
         except (_await_answer.NotYet, _await_answer.WrongAnswer, AssertionError) as error:
             raise AssertionError(f"{error}\n{self.log()}") from error
 
-    def log(self, lines: int = 60) -> str:
+    def log(self, lines: int = 200) -> str:
         said = subprocess.run(
             ["docker", "logs", "--tail", str(lines), self.container],
             check=False,
@@ -86,8 +87,10 @@ def started(room: Room, lab: dict[str, Any], described: dict[str, Any], model: P
     name = planned["name"]
     room.engine(name, StandIn(planned["serves"], api=planned["upstream"]["api"]), listens=False)
     directories = {each: room.directory / each for each in ("models", "sockets", "caches", "instances")}
-    (directories["models"] / planned["model"]["name"]).mkdir(parents=True)
-    (directories["models"] / planned["model"]["name"] / REVISION).symlink_to(model)
+    # As the role model_store leaves them: an engine is another user.
+    revision = shutil.copytree(model, directories["models"] / planned["model"]["name"] / REVISION)
+    for path in revision.iterdir():
+        path.chmod(0o644)
     for each, group, mode in (("sockets", "inference_client_gid", 0o2770), ("caches", "inference_gid", 0o700)):
         own = directories[each] / name
         own.mkdir(parents=True)

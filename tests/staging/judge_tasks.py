@@ -72,9 +72,6 @@ def main() -> None:
     torch.manual_seed(0)
     write_vision(target / "vision", PreTrainedTokenizerFast.from_pretrained(tokenizer))
     write_ranker(target / "ranker", PreTrainedTokenizerFast.from_pretrained(tokenizer))
-    # The engine is another user.
-    for path in target.rglob("*.safetensors"):
-        path.chmod(0o644)
 
 
 main()

@@ -40,8 +40,11 @@ TOKENS = 16 + 4
 
 
 @pytest.fixture(name="lab", scope="module")
-def fixture_lab() -> dict[str, Any]:
-    return engine_room.described("models", "engine")
+def fixture_lab() -> Iterator[dict[str, Any]]:
+    lab = engine_room.described("models", "engine")
+    yield lab
+    # Gigabytes, which Docker did not have before.
+    subprocess.run(["docker", "rmi", engine_room.image(lab, "engine")], check=True, stdout=subprocess.DEVNULL)
 
 
 @pytest.fixture(name="models", scope="module")

@@ -87,7 +87,8 @@ def faults(request: Mapping[str, Any], log: Log) -> list[str]:
     # A request that is refused before its body is read has no model.
     if request.get("model") and int(request["status"]) == 200 and entry.get("model") != request["model"]:
         found.append(f"model is {entry.get('model')!r}, not {request['model']!r}")
-    if int(request["status"]) >= 400 and not entry.get("refused"):
+    # What an engine itself answers badly, nobody refused.
+    if int(request["status"]) >= 400 and not entry.get("refused") and not entry.get("instance"):
         found.append("refused does not say why")
     if request.get("tokens") and not any(_number(entry.get(name)) for name in ("prompt_tokens", "completion_tokens")):
         found.append("it holds no number of tokens, though the engine reported them")

@@ -301,14 +301,13 @@ class Looker:
             raise AirgapError(
                 f"{what} is answered with 429: the limits of {self.client.name} stay used up. Try again later"
             )
-        if answer.status in (502, 503, 504):
+        said = answer.body[:300].decode("utf-8", "replace")
+        if answer.status >= 500:
             raise AirgapError(
                 f"{what} is answered with {answer.status}: the engine is starting, or cannot generate. Look at the engine's log on "
-                "its host (journalctl -u 'airgap-inference@*')"
+                f"its host (journalctl -u 'airgap-inference@*'). The answer: {said}"
             )
-        raise AirgapError(
-            f"{what} is answered with {answer.status}, not 200: {answer.body[:300].decode('utf-8', 'replace')}"
-        )
+        raise AirgapError(f"{what} is answered with {answer.status}, not 200: {said}")
 
 
 def per_second(rate: str) -> float | None:

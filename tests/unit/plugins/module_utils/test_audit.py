@@ -61,10 +61,15 @@ def test_a_wrong_line_is_a_fault(line: dict[str, Any], words: str) -> None:
 
 
 def test_a_refusal_says_why() -> None:
-    refused = {**LINE, "status": 403, "prompt_tokens": None, "completion_tokens": None}
+    refused = {**LINE, "status": 403, "instance": "", "prompt_tokens": None, "completion_tokens": None}
     asked = {"status": 403, "tokens": False}
     assert "refused does not say why" in check(refused, **asked)[0]["detail"]
     assert check({**refused, "refused": "model_not_allowed", "model": ""}, **asked)[0]["ok"]
+
+
+def test_what_an_engine_answers_badly_nobody_refused() -> None:
+    dead = {**LINE, "status": 500, "prompt_tokens": None, "completion_tokens": None}
+    assert check(dead, status=500, tokens=False)[0]["ok"]
 
 
 def test_many_faults_are_counted() -> None:

@@ -9,6 +9,7 @@ import difflib
 import re
 from typing import Any, Iterator, Mapping, NamedTuple
 
+from ansible_collections.airgap.inference.plugins.module_utils import _instance_presets
 from ansible_collections.airgap.inference.plugins.module_utils._instance_options import own_options
 from ansible_collections.airgap.inference.plugins.module_utils._instance_types import Engine, Instance, underscored
 
@@ -101,6 +102,24 @@ def unknown_options(instance: Instance, engine: Engine, images: Mapping[str, Any
         close = difflib.get_close_matches(name, sorted(known), n=3)
         meant = f"Did you mean {' or '.join(close)}? " if close else ""
         yield (f"options.{option} is no option of {called}. {meant}The names are the engine's own flags.")
+
+
+def unknown_of_preset(
+    instance: Instance, engine: Engine, images: Mapping[str, Any] | None = None, generation: str = ""
+) -> Iterator[str]:
+    """Options of the instance's preset that an image of another age does not have."""
+    flags = known_flags(instance, engine, images or {})
+    if flags is None:
+        return
+    known, called = flags
+    own = own_options(instance)
+    for option in sorted(_instance_presets.options(instance, engine, generation)):
+        name = underscored(option)
+        if name.partition(".")[0] not in known and name not in own:
+            yield (
+                f"preset {instance['preset']} sets {option}, which is no option of {called}. Write options.{option} as null to do "
+                "without it, or leave the preset out."
+            )
 
 
 def _told(image: str, engine: str, images: Mapping[str, Any]) -> list[str]:

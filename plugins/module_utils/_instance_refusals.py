@@ -75,7 +75,7 @@ def of_instance(
         yield from _task(instance, engine)
         yield from _preset(instance, engine, generation)
         yield from _environment(instance, engine)
-        yield from _options(instance, engine, images)
+        yield from _options(instance, engine, images, generation)
         yield from _gpus(instance, engine)
         reason = _instance_flags.too_old(str(instance.get("image", "")), engine, images)
         if reason:
@@ -142,7 +142,7 @@ def _environment(instance: Instance, engine: Engine) -> Iterator[str]:
             yield f"environment.{name} is {value!r}; write it as a quoted string, as the engine shall read it."
 
 
-def _options(instance: Instance, engine: Engine, images: Mapping[str, Any]) -> Iterator[str]:
+def _options(instance: Instance, engine: Engine, images: Mapping[str, Any], generation: str) -> Iterator[str]:
     reserved = {underscored(option) for option in engine.get("reserved_options") or []}
     for option in sorted(instance.get("options") or {}):
         # vLLM takes a part of a mapping as option.part.
@@ -159,6 +159,7 @@ def _options(instance: Instance, engine: Engine, images: Mapping[str, Any]) -> I
                 "so write it as a mapping."
             )
     yield from _instance_flags.unknown_options(instance, engine, images)
+    yield from _instance_flags.unknown_of_preset(instance, engine, images, generation)
 
 
 def _gpus(instance: Instance, engine: Engine) -> Iterator[str]:

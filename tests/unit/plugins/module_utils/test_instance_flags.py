@@ -175,3 +175,18 @@ def test_what_is_not_checked_is_told(image: str, told: str) -> None:
 @pytest.mark.parametrize("flags", [None, {}, {"version": "0.32.0", "names": "flags/vllm.yml"}])
 def test_without_flags_nothing_is_refused(flags: Any) -> None:
     assert unknown({"xyz": 1}, flags=flags) == []
+
+
+def of_preset(preset: str, generation: str = "", **options: Any) -> list[str]:
+    instance = {**CHAT, "image": "x:v0.32.0", "preset": preset, "options": options}
+    flags = {**FLAGS, "names": [*FLAGS["names"], "--performance-mode"]}
+    return list(_instance_flags.unknown_of_preset(instance, {**ENGINE, "flags": flags}, {}, generation))
+
+
+def test_a_preset_of_an_image_that_lacks_its_option() -> None:
+    assert of_preset("throughput") == [
+        "preset throughput sets max_num_seqs, which is no option of vllm 0.32.0. Write options.max_num_seqs as null to do without "
+        "it, or leave the preset out."
+    ]
+    assert of_preset("throughput", max_num_seqs=None) == []
+    assert of_preset("latency", "blackwell") == []

@@ -225,11 +225,11 @@ def test_a_renewed_certificate_is_served_and_no_stream_is_dropped(seat: Seat) ->
     before, deadline = serial(seat), time.monotonic() + 300
 
     def stream() -> set[str]:
-        """Streams of some seconds, one after the other, until new connections see another certificate; how they ended."""
+        """Streams, one after the other without a pause, until new connections see another certificate; how they ended."""
         ends = set()
         while serial(seat) == before and time.monotonic() < deadline:
             chunks = seat.client().completions.create(
-                model="tiny", prompt="The bundle", max_tokens=400, stream=True, extra_body={"ignore_eos": True}
+                model="tiny-gguf", prompt="The bundle", max_tokens=400, stream=True, extra_body={"ignore_eos": True}
             )
             ends.add([choice.finish_reason for chunk in chunks for choice in chunk.choices][-1])
         return ends

@@ -51,6 +51,14 @@ options:
     description: Its content.
     type: str
     default: ""
+  client_crl:
+    description: Where the list of certificates is that this CA took back.
+    type: str
+    default: ""
+  client_crl_text:
+    description: Its content.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""

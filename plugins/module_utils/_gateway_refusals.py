@@ -37,6 +37,8 @@ def refusals(
     networks: Sequence[str] = (),
     client_ca: str = "",
     client_ca_text: str = "",
+    client_crl: str = "",
+    client_crl_text: str = "",
 ) -> list[str]:
     """Every reason. The models are those of the site, beside those that this host serves."""
     served = [str(model) for instance in instances for model in instance.get("models") or []]
@@ -55,6 +57,15 @@ def refusals(
         found.append(
             f"gateway_client_ca is {client_ca!r}, where the controller finds no certificate; "
             "it is a PEM file on the controller that begins with -----BEGIN CERTIFICATE-----."
+        )
+    if client_crl and not client_ca:
+        found.append(
+            f"gateway_client_crl is {client_crl!r}, and gateway_client_ca is not stated; without it no certificate is asked for."
+        )
+    elif client_crl and "-----BEGIN X509 CRL-----" not in client_crl_text:
+        found.append(
+            f"gateway_client_crl is {client_crl!r}, where the controller finds no list of certificates taken back; "
+            "it is a PEM file on the controller with -----BEGIN X509 CRL-----. Convert DER by openssl crl -inform DER."
         )
     return found
 

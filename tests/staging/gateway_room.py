@@ -352,6 +352,8 @@ class Room:
             shutil.copy(ROLE / "files" / script, config)
         if given.get("gateway_client_ca"):
             shutil.copy(given["gateway_client_ca"], config / "client_ca.pem")
+        if given.get("gateway_client_crl"):
+            shutil.copy(given["gateway_client_crl"], config / "client_crl.pem")
         for path in config.iterdir():
             path.chmod(0o644)
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import time
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from gateway_room import API, Answer, Room, StandIn, sha256
 from tokens_room import Identity
 
@@ -649,6 +652,7 @@ def test_tokens_are_told_of_a_large_answer_and_cannot_be_faked(room: Room) -> No
 
 def test_metrics_are_for_monitors(room: Room) -> None:
     chat(room)
+    room.ask("GET", "/v1/models", "no-key-of-anybody")
     text = room.ask("GET", "/metrics", KEYS["monitor"]).body
     assert 'airgap_gateway_requests_total{client="radiology",model="tiny",status="200"}' in text
     assert 'airgap_gateway_refused_total{client="",reason="invalid_api_key"}' in text
@@ -680,17 +684,37 @@ def test_a_reload_drops_no_stream_and_no_figure(room: Room) -> None:
 # Another gateway: certificates of clients, and a network that monitors
 
 
+def take_back(directory: Path, name: str) -> None:
+    """The CA's list of certificates that no longer count, with one."""
+    authority, one = (x509.load_pem_x509_certificate((directory / f"{who}.pem").read_bytes()) for who in ("ca", name))
+    key = serialization.load_pem_private_key((directory / "ca.key").read_bytes(), None)
+    now = datetime.datetime.now(datetime.timezone.utc)
+    entry = x509.RevokedCertificateBuilder().serial_number(one.serial_number).revocation_date(now).build()
+    listed = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(authority.subject)
+        .last_update(now - datetime.timedelta(hours=1))
+        .next_update(now + datetime.timedelta(days=1))
+        .add_revoked_certificate(entry)
+        .sign(key, hashes.SHA256())
+    )
+    (directory / "crl.pem").write_bytes(listed.public_bytes(serialization.Encoding.PEM))
+
+
 @pytest.fixture(name="guarded", scope="module")
 def fixture_guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Room, Path]]:
     directory = tmp_path_factory.mktemp("clients")
     with Room() as room:
         room.certificate(directory, "ca")
         room.certificate(directory, "app", "-CA", str(directory / "ca.pem"), "-CAkey", str(directory / "ca.key"))
+        room.certificate(directory, "left", "-CA", str(directory / "ca.pem"), "-CAkey", str(directory / "ca.key"))
         room.certificate(directory, "stranger")
+        take_back(directory, "left")
         room.engine("chat", StandIn())
         room.start(
             clients=[{"name": "app", "key_sha256": sha256("key-of-app")}],
             client_ca=str(directory / "ca.pem"),
+            client_crl=str(directory / "crl.pem"),
             metrics_networks=["127.0.0.0/8"],
         )
         yield room, directory
@@ -698,7 +722,7 @@ def fixture_guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[
 
 def test_a_client_needs_its_certificate_beside_its_key(guarded: tuple[Room, Path]) -> None:
     room, directory = guarded
-    for certificate in (None, directory / "stranger"):
+    for certificate in (None, directory / "stranger", directory / "left"):
         answer = room.ask("GET", "/v1/models", "key-of-app", certificate=certificate)
         assert (answer.status, answer.code) == (401, "no_client_certificate")
         assert room.audited(answer)["refused"] == "no_client_certificate"

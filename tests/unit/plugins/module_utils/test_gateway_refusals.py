@@ -117,6 +117,21 @@ def test_a_ca_that_is_not_there() -> None:
 
 
 @pytest.mark.parametrize(
+    ("stated", "words"),
+    [
+        ({"client_ca": ""}, "gateway_client_ca is not stated"),
+        ({}, "where the controller finds no list"),
+        ({"client_crl_text": "-----BEGIN CERTIFICATE-----\n"}, "openssl crl -inform DER"),
+    ],
+)
+def test_a_list_of_what_was_taken_back(stated: dict[str, str], words: str) -> None:
+    authority = {"client_ca": "ca.pem", "client_ca_text": "-----BEGIN CERTIFICATE-----\n", "client_crl": "crl.pem"}
+    assert refused(CLIENT, **{**authority, "client_crl_text": "-----BEGIN X509 CRL-----\n"}) == []
+    (reason,) = refused(CLIENT, **{**authority, **stated})
+    assert "gateway_client_crl is 'crl.pem'" in reason and words in reason
+
+
+@pytest.mark.parametrize(
     ("instances", "words"),
     [
         ([], "gateway_instances is empty"),

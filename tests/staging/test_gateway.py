@@ -613,7 +613,10 @@ def test_the_audit_log_tells_who_and_why_and_no_secret(room: Room) -> None:
         ("", 401, "invalid_api_key", "", ""),
     ]
     assert told[2]["path"].startswith('/quote"d\ufffd')
-    fields = "time id client subject token_id certificate address method path model instance status refused bytes_in bytes_out prompt_tokens completion_tokens first_byte_s duration_s unlogged"
+    fields = (
+        "time id client subject token_id certificate address method path model instance status refused "
+        "bytes_in bytes_out prompt_tokens completion_tokens first_byte_s duration_s unlogged"
+    )
     assert " ".join(told[0]) == fields
     assert told[0]["first_byte_s"] >= 0
     assert told[1]["first_byte_s"] is None

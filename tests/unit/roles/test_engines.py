@@ -79,7 +79,7 @@ def instances(engine: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def with_presets(engine: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
     """An instance for every entry of every preset, what the inventory states of its host, and the entry."""
-    plain = next(instances(engine))
+    plain, *_others = instances(engine)
     for preset, entries in engine.get("presets", {}).items():
         for entry in entries:
             gpus = 0 if entry["gpus"] == "cpu" else 1

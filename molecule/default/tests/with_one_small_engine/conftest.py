@@ -18,7 +18,7 @@ STATED = site_under_test.REPOSITORY / ".cache/molecule/site/group_vars/all/small
 
 @pytest.fixture(scope="session", autouse=True)
 def with_one_small_engine() -> Iterator[None]:
-    """``chat`` is an engine of another kind, and alone; these tests come last, by the name of their folder, and only a later deploy brings the site's own back."""
+    """``chat`` is another engine, and alone. By the name of their folder these tests come last: only a later deploy brings the site back."""
     (small,) = (instance for instance in site_under_test.instances() if instance["name"] == "small")
     chat = {**small, "name": "chat", "gpus": 1}
     del chat["replicas"]

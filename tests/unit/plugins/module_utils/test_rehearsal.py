@@ -199,8 +199,8 @@ def test_a_line_that_only_looks_like_an_exception_is_not_one() -> None:
 HELP = {"command": ["vllm", "serve", "--help=all"], "environment": {"COLUMNS": "200"}, "shows": ["--uds"]}
 
 
-def telling(item: dict[str, Any], told: Any = HELP) -> dict[str, Any]:
-    return {**item, "rehearsal": {**item["rehearsal"], "help": told}}
+def telling(item: dict[str, Any], told: Any = None) -> dict[str, Any]:
+    return {**item, "rehearsal": {**item["rehearsal"], "help": HELP if told is None else told}}
 
 
 def test_an_image_tells_its_flags_in_a_container_of_the_instances_own() -> None:

@@ -13,6 +13,8 @@ TOGETHER = ("test_driver_trial.py", "test_gpu_host_driver.py", "test_install_dnf
 LONG = ("test_rehearse_instances.py", *TOGETHER, "test_engine_parsers.py")
 
 
+# Before pytest-xdist reads the marks.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The tests of a file stay in one process, as their rooms do."""
     for item in items:

@@ -50,8 +50,8 @@ demo-down: ## Remove the demo's hosts from this machine; what the lab built stay
 bench: venv ## Measure the way and print ratios
 	@$(VENV)/bin/python tests/bench/bench.py
 
-# Two files at a time; tests/staging/conftest.py says which must not be.
-BESIDE := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+# Two files at a time, see tests/staging/conftest.py.
+BESIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # The tests call modules by their full names, and run playbooks.
 .PHONY: staging

@@ -38,3 +38,11 @@ def seat(bastion: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[se
     address = lab.described["room"]["hosts"]["gpu1"]["address"]
     with seats.way_to(lab.bastion, address, 443, tmp_path_factory.mktemp("seat") / "gateway.sock") as path:
         yield seats.Seat("gpu1", path, ca, site_under_test.client_keys())
+
+
+@pytest.fixture
+def mended() -> Iterator[None]:
+    """Whatever was deployed, the site's own instances return."""
+    yield
+    run = site_under_test.run_playbook("deploy")
+    assert run.status == 0, run.output

@@ -8,7 +8,7 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import time
-from typing import Any, Iterator
+from typing import Any
 
 import openai
 import pytest
@@ -167,14 +167,6 @@ def test_a_stop_lets_a_stream_finish(gpu_host: Host, seat: Seat) -> None:
     assert refused.value.status_code in (502, 503)
     gpu_host.check_output("systemctl start %s", unit("chat"))
     assert answers(gpu_host, "chat", "tiny")
-
-
-@pytest.fixture
-def mended() -> Iterator[None]:
-    """Whatever was deployed, the site's own instances return."""
-    yield
-    run = run_playbook("deploy")
-    assert run.status == 0, run.output
 
 
 @pytest.mark.usefixtures("mended")

@@ -68,14 +68,6 @@ def pretender(gpu_host: Host) -> Iterator[None]:
     gpu_host.check_output("systemctl start airgap-inference@chat.service")
 
 
-@pytest.fixture
-def mended() -> Iterator[None]:
-    """Whatever was deployed, the site's own instances return."""
-    yield
-    run = run_playbook("deploy")
-    assert run.status == 0, run.output
-
-
 @pytest.mark.usefixtures("mended")
 def test_an_engine_that_starts_and_cannot_generate_is_not_deployed(gpu_host: Host) -> None:
     """Head size 16 on the CPU engine: /health answers, the first completion ends the engine."""

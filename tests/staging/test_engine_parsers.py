@@ -21,8 +21,8 @@ from ansible_collections.airgap.inference.tests.unit.roles import test_engines
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "tests/lab"))
 
-import engine_flags  # noqa: E402
-from airgap_lab import engine_parsers  # noqa: E402
+import engine_flags  # noqa: E402 - the lab is a set of scripts, not a package
+from airgap_lab import engine_parsers  # noqa: E402 - see above
 
 # The words of a command that come before the parser's.
 PROGRAM = {

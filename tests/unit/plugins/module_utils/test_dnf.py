@@ -44,7 +44,7 @@ Upgrade  1 Package
 Remove   1 Package
 
 Total size: 11 k
-"""  # noqa: W291
+"""  # noqa: W291 - as dnf prints it
 
 
 class Host:
